@@ -1,0 +1,1 @@
+"""The router: what consumes, decides with the scoring core, claims, publishes and acknowledges."""

@@ -1,0 +1,1 @@
+"""Redis: key names in one module, one Lua file per atomic step."""

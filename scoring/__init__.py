@@ -1,0 +1,1 @@
+"""Who suits this lead: columns in, columns out. Pure numpy, no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""What happens, on which stream, in what shape."""
