@@ -1,0 +1,104 @@
+"""What the router decided: the commit point of the whole system, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from topics.fields import Count, Event, Id, Ms, RequestKind, Text, Version
+
+State = Literal[
+    "waiting",
+    "offered",
+    "delivered",
+    "seen",
+    "accepted",
+    "contacted",
+    "visited",
+    "won",
+    "lost",
+    "declined",
+    "expired",
+    "withdrawn",
+    "returned",
+    "closed",
+]
+
+#: States in which a guide holds the lead.
+LIVE_STATES: tuple[State, ...] = ("offered", "delivered", "seen", "accepted", "contacted", "visited")
+#: States in which no guide need ever have been chosen.
+_UNASSIGNED: tuple[State, ...] = ("waiting", "closed")
+
+
+class Cause(Event, frozen=True):
+    """What made the router write this record: the kind of event and its id."""
+
+    kind: Text
+    id: Id
+
+
+class Action(Event, frozen=True):
+    """The one next step of the guide: a code for machines, a sentence for the person."""
+
+    code: Id
+    text: Text
+
+
+class Assignment(Event, frozen=True):
+    """Identity: (brand, kind, lead_id, ``seq``): the first record wins, the highest ``seq`` is the state."""
+
+    brand: Id
+    lead_id: Id
+    kind: RequestKind
+    seq: Annotated[int, Meta(ge=1)]
+    attempt: Annotated[int, Meta(ge=0)]
+    state: State
+    at_ms: Ms
+    member_id: Id
+    policy_version: Version
+    cause: Cause
+    guide_id: Id | None = None
+    store_id: Id | None = None
+    queue: Text | None = None
+    score: float | None = None
+    respond_by_ms: Ms | None = None
+    action: Action | None = None
+    lead_at_ms: Ms | None = None
+
+    def __post_init__(self) -> None:
+        """From the offer on, who and where are part of the record."""
+        if self.state not in _UNASSIGNED and (self.guide_id is None or self.store_id is None):
+            raise ValueError(f"guide_id, store_id: are required when state is {self.state}")
+        if self.state == "waiting" and self.queue is None:
+            raise ValueError("queue: is required when state is waiting")
+
+
+class RunnerUp(Event, frozen=True):
+    """A guide who was not chosen, and by how much."""
+
+    guide_id: Id
+    score: float
+    margin: float
+
+
+class Decision(Event, frozen=True):
+    """Why an assignment came out as it did; never part of what a guide receives."""
+
+    brand: Id
+    lead_id: Id
+    kind: RequestKind
+    seq: Annotated[int, Meta(ge=1)]
+    attempt: Annotated[int, Meta(ge=0)]
+    at_ms: Ms
+    member_id: Id
+    policy_version: Version
+    candidates: Annotated[Count, Meta(description="guides looked at")]
+    filters: Annotated[dict[str, int], Meta(description="guides refused, by the first filter that refused")]
+    guide_id: Id | None = None
+    score: float | None = None
+    contributions: Annotated[
+        dict[str, float], Meta(description="weight x feature of the winner; sums to score")
+    ] = {}
+    runners_up: tuple[RunnerUp, ...] = ()
+    queue: Text | None = None
