@@ -1,0 +1,48 @@
+# Everything a newcomer needs; it asks for git, make and Python 3.11 or newer, and keeps to this folder.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check schemas lock clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Set up .venv (every other target does it by itself)
+	@echo "Ready: make demo, make test"
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lead-router needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { \
+	  echo "Setting up .venv with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv .venv; } || { rm -rf .venv; \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing $$(grep -c '==' requirements.lock) pinned packages, less than a minute ..."
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## Route leads through real parts and audit the result: STORES=file.csv LEADS=n RATE=per_second ARGS=...
+	@$(BIN)/lead-router demo $(if $(STORES),--stores "$(STORES)") $(if $(LEADS),--leads $(LEADS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+test: $(INSTALLED) ## Run the tests: ARGS="-k words" for some, ARGS="-m 'not real'" without Kafka and Redis
+	@$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, formatting, types, floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+schemas: $(INSTALLED) ## Write the JSON Schemas of all topics to docs/schemas
+	@$(BIN)/lead-router schemas docs/schemas
+
+lock: $(INSTALLED) ## Pin the newest allowed packages in requirements.lock
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --all-extras --all-build-deps --allow-unsafe \
+	  --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean: ## Remove everything that was made
+	rm -rf .venv .cache .*_cache .hypothesis build dist *.egg-info

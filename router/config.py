@@ -1,0 +1,135 @@
+"""Settings of one process, read from the environment: every name starts with ``LEAD_ROUTER_``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from router.errors import ConfigError
+
+PREFIX = "LEAD_ROUTER_"
+_PORT_MAX = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one process needs to know before it starts.
+
+    A part whose URL is None is started by the process itself, embedded and in memory.
+    """
+
+    kafka_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)  # it may hold a password
+    redis_cluster: bool = False
+    topic_prefix: str = ""
+    group: str = "lead-router"
+    partitions: int = 8
+    """Partitions of the member-keyed topics."""
+    metrics_port: int = 0
+    """Port of the metrics listener on the loopback address; 0 takes any free one."""
+    batch_max: int = 512
+    """Records of one batch at most."""
+    batch_wait_ms: int = 0
+    """How long a batch may wait for more records; 0 takes what is there."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read every ``LEAD_ROUTER_*`` variable that is set and not empty; the others keep their defaults.
+
+        Raises ConfigError naming the variable, its value (passwords masked) and what is accepted.
+        """
+        given = {v.field: v.read(env[v.name]) for v in VARIABLES if env.get(v.name)}
+        return cls(**given)  # type: ignore[arg-type]  # each variable parses to the type of its field
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: the field it sets, what it accepts in words, and how to read it."""
+
+    field: str
+    accepts: str
+    parse: Callable[[str], object]
+
+    @property
+    def name(self) -> str:
+        """The name in the environment."""
+        return PREFIX + self.field.upper()
+
+    def read(self, text: str) -> object:
+        """Return the value of ``text``, or raise ConfigError."""
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise ConfigError(
+                f"{self.name}={without_password(text)!r} is not accepted: give {self.accepts}"
+            ) from None
+
+
+def without_password(url: str) -> str:
+    """Return ``url`` fit to be shown: ``***`` for user and password, for all of it with ``?password=``."""
+    return re.sub(r"\A(\w+://)?(.*password=.*|.*(?=@))", r"\1***", url, flags=re.DOTALL)
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _kafka_url(text: str) -> str:
+    host_and_port = r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}"
+    _matching(rf"kafka://{host_and_port}(,{host_and_port})*")(text)
+    if any(int(port) > _PORT_MAX for port in re.findall(r":(\d+)(?:,|$)", text)):
+        raise ValueError
+    return text
+
+
+def _redis_url(text: str) -> str:
+    _ = urlsplit(text).port  # raises ValueError for what is no port
+    return _matching(r"rediss?://[^/\s]\S*|unix:///\S+")(text)
+
+
+def _integer(field: str, low: int, high: int) -> Variable:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return Variable(field, f"a whole number from {low} to {high}", parse)
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError
+    return words[text.lower()]
+
+
+_NAME = r"[A-Za-z0-9._-]"
+
+VARIABLES = (
+    Variable(
+        "kafka_url",
+        "kafka://host:port[,host:port]…, or nothing for the embedded broker",
+        _kafka_url,
+    ),
+    Variable(
+        "redis_url",
+        "redis://…, rediss://… or unix:///…, or nothing for the embedded Redis",
+        _redis_url,
+    ),
+    Variable("redis_cluster", "true or false", _boolean),
+    Variable("topic_prefix", "at most 100 of A-Z a-z 0-9 . _ -", _matching(_NAME + "{0,100}")),
+    Variable("group", "1 to 100 of A-Z a-z 0-9 . _ -", _matching(_NAME + "{1,100}")),
+    _integer("partitions", 1, 1024),
+    _integer("metrics_port", 0, _PORT_MAX),
+    _integer("batch_max", 1, 8192),
+    _integer("batch_wait_ms", 0, 1000),
+)
+"""Every setting that the environment can give."""

@@ -1,0 +1,81 @@
+"""Stores, guides and their presence, made from a store directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import get_args
+
+from router.demo.directory import StoreRow
+from topics.catalog import GUIDES, PRESENCE, STORES, Topic
+from topics.fields import Event
+from topics.guides import Guide, Presence
+from topics.stores import Store, StoreKind, Weekday
+
+GUIDES_PER_STORE = 3
+
+_KINDS: tuple[StoreKind, ...] = ("full_price", "franchise", "outlet")
+_KIND_WEIGHTS = (85, 5, 10)
+_SLOTS_PER_SERVICE = 3
+_SKILL_SHARE = 0.8
+_OFFLINE_SHARE = 0.1
+_BOTH_ZONES_SHARE = 0.2
+
+
+def roster(
+    stores: Sequence[StoreRow], seed: int, *, brand: str = "demo", at_ms: int = 0
+) -> Iterator[tuple[Topic, Event]]:
+    """Yield every store, its three guides and their presence; the same for the same seed.
+
+    Most stores sell at full price, one in ten is an outlet for special prices. Guides hold 5 to 40 leads at
+    once, know most of their store's services at levels 1 to 5, and one in ten is offline. ``at_ms`` dates the
+    presence.
+    """
+    for row in stores:
+        rng = Random(f"roster/{seed}/{row.store_id}")  # noqa: S311 - a made-up world, not a secret
+        (kind,) = rng.choices(_KINDS, _KIND_WEIGHTS)
+        yield STORES, _store(row, kind, brand)
+        for number in range(1, GUIDES_PER_STORE + 1):
+            guide = _guide(row, kind, brand, number, rng)
+            yield GUIDES, guide
+            status = "offline" if rng.random() < _OFFLINE_SHARE else "online"
+            yield (
+                PRESENCE,
+                Presence(guide_id=guide.guide_id, brand=brand, status=status, occurred_at_ms=at_ms),  # type: ignore[arg-type]  # both are a status
+            )
+
+
+def _store(row: StoreRow, kind: StoreKind, brand: str) -> Store:
+    return Store(
+        store_id=row.store_id,
+        brand=brand,
+        version=1,
+        lat=row.lat,
+        lon=row.lon,
+        kind=kind,
+        active=True,
+        market=row.city,
+        name=row.name,
+        services=row.services,
+        hours=dict.fromkeys(get_args(Weekday), f"{row.opens}-{row.closes}"),
+        timezone="Asia/Shanghai",
+        slot_minutes=60,
+        slots=dict.fromkeys(row.services, _SLOTS_PER_SERVICE),
+    )
+
+
+def _guide(row: StoreRow, kind: StoreKind, brand: str, number: int, rng: Random) -> Guide:
+    zone = "special" if kind == "outlet" else "full"
+    return Guide(
+        guide_id=f"{row.store_id}-{number}",
+        brand=brand,
+        version=1,
+        store_id=row.store_id,
+        active=True,
+        name=f"{row.name} {number}",
+        role="manager" if number == 1 else "guide",
+        skills={service: rng.randint(1, 5) for service in row.services if rng.random() < _SKILL_SHARE},
+        capacity=rng.randint(5, 40),
+        level=rng.randint(1, 10),
+        price_zones=("full", "special") if rng.random() < _BOTH_ZONES_SHARE else (zone,),  # type: ignore[arg-type]  # both are zones
+    )

@@ -1,0 +1,127 @@
+"""Reads the raw topics from their start, while a run goes on, into the audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from router.audit import Audit, Report
+from router.audit.audit import INPUTS, TOPICS
+from router.errors import ConfigError
+from router.topology import bootstrap
+
+_POLL_MS = 100
+#: How often the broker is asked which records it still has.
+_WATERMARK_EVERY_S = 1.0
+
+
+class Tail:
+    """A reader without a group, so that it disturbs nobody; an async context manager.
+
+    The broker may drop records before they are read; then the audit is told, because a count that misses
+    records proves nothing.
+
+    Raises:
+        ConfigError: on entering, when the topics do not exist.
+
+    """
+
+    def __init__(self, kafka_url: str, prefix: str, audit: Audit) -> None:
+        self.audit = audit
+        self._prefix = prefix
+        self._consumer = AIOKafkaConsumer(
+            *(prefix + topic for topic in TOPICS),
+            bootstrap_servers=bootstrap(kafka_url),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=20,
+            request_timeout_ms=10_000,
+        )
+        self._watermarks_at_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        try:
+            await self._consumer.start()
+        except BaseException as error:
+            await self._consumer.stop()
+            if isinstance(error, UnknownTopicOrPartitionError):
+                raise ConfigError(f"no topic {self._prefix}leads: is the topic prefix right?") from None
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def read(self) -> int:
+        """Feed what has arrived, after waiting for it a little; return how many records that were."""
+        if time.monotonic() > self._watermarks_at_s + _WATERMARK_EVERY_S:
+            await self._check_watermarks(self._consumer.assignment())
+        arrived = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        jumped = [
+            partition for partition, records in arrived.items() if records[0].offset > self._next(partition)
+        ]
+        if jumped:
+            await self._check_watermarks(jumped)  # before the records move our place beyond what is missing
+        for partition, records in arrived.items():
+            for record in records:
+                self._feed(partition, record)
+        return sum(map(len, arrived.values()))
+
+    async def read_to_end(self) -> None:
+        """Feed everything that the topics hold at this moment."""
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        for partition, end in ends.items():
+            while await self._consumer.position(partition) < end:
+                await self.read()
+
+    async def read_answers(self, patience_s: float) -> None:
+        """Read on, but no more inputs, until all are answered or nothing new was answered for so long."""
+        inputs = [part for part in self._consumer.assignment() if part.topic.endswith(INPUTS)]
+        self._consumer.pause(*inputs)
+        lost, deadline_s = self.audit.unanswered, time.monotonic() + patience_s
+        while self.audit.unanswered and time.monotonic() < deadline_s:
+            await self.read()
+            if self.audit.unanswered < lost:
+                lost, deadline_s = self.audit.unanswered, time.monotonic() + patience_s
+
+    def _next(self, partition: TopicPartition) -> int:
+        return self.audit.next_offset(partition.topic.removeprefix(self._prefix), partition.partition)
+
+    def _feed(self, partition: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> None:
+        topic = partition.topic.removeprefix(self._prefix)
+        self.audit.feed(
+            topic,
+            partition.partition,
+            record.offset,
+            record.key,
+            record.value,
+            record.headers,
+            record.timestamp,
+        )
+
+    async def _check_watermarks(self, partitions: Iterable[TopicPartition]) -> None:
+        self._watermarks_at_s = time.monotonic()
+        for partition, oldest in (await self._consumer.beginning_offsets(list(partitions))).items():
+            self.audit.low_watermark(partition.topic.removeprefix(self._prefix), partition.partition, oldest)
+
+
+async def verify(kafka_url: str, prefix: str, *, patience_s: float = 5.0) -> Report:
+    """Audit what the topics hold now; answers to the last inputs may come for ``patience_s`` longer.
+
+    Raises:
+        ConfigError: there are no such topics, or nothing is in them.
+
+    """
+    async with Tail(kafka_url, prefix, Audit()) as tail:
+        await tail.read_to_end()
+        await tail.read_answers(patience_s)
+    report = tail.audit.report()
+    if not report.leads_in + report.reservations_in + report.truncated:
+        raise ConfigError(f"{prefix}leads and {prefix}reservations are empty: is the topic prefix right?")
+    return report

@@ -1,0 +1,127 @@
+"""What the worker tells Prometheus; everything here watches from outside, a batch at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Bounds in seconds: the budget of 50 ms from event to assignment lies in the middle.
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Durations(Collector):
+    """A histogram in seconds that takes a whole batch in one numpy step; one optional label."""
+
+    def __init__(self, name: str, text: str, label: str | None = None) -> None:
+        self._name, self._text, self._label = name, text, label
+        self._counts: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, values_s: ArrayLike, label: str = "") -> None:
+        """Count durations in seconds."""
+        values = np.atleast_1d(np.asarray(values_s, np.float64))
+        slots = np.searchsorted(BOUNDS_S, values)
+        counts = np.bincount(slots, minlength=len(BOUNDS_S) + 1)
+        self._counts[label] = self._counts.get(label, 0) + counts
+        self._sums[label] = self._sums.get(label, 0.0) + float(values.sum())
+
+    def collect(self) -> Iterable[Metric]:
+        """Render what was counted so far."""
+        labels = [self._label] if self._label else []
+        family = HistogramMetricFamily(self._name, self._text, labels=labels)
+        bounds = [*map(str, BOUNDS_S), "+Inf"]
+        for label, counts in list(self._counts.items()):
+            buckets = list(zip(bounds, np.cumsum(counts).tolist(), strict=True))
+            family.add_metric([label] if self._label else [], buckets, self._sums[label])
+        yield family
+
+
+class Lag(Collector):
+    """Records that wait on the broker, read from Faust's monitor when somebody asks."""
+
+    def __init__(self, lag: Callable[[], Mapping[tuple[str, int], int]]) -> None:
+        self._lag = lag
+
+    def collect(self) -> Iterable[Metric]:
+        """Render the lag of each partition that this worker holds."""
+        family = GaugeMetricFamily(
+            "leadrouter_consumer_lag_records",
+            "Records on the broker that are not committed yet.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), records in self._lag().items():
+            family.add_metric([topic, str(partition)], records)
+        yield family
+
+
+class Metrics:
+    """All metrics of one worker, on a registry of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.events = self._counter("events", "Events by what became of them.", "topic", "outcome")
+        self.dead_letters = self._counter("dlq", "Dead letters by reason.", "reason")
+        self.claims = self._counter("claim", "Claims by their result.", "result")
+        self.refused = self._counter("reference_refused", "Reference records refused.", "topic", "reason")
+        self.decision = Durations("leadrouter_decision_seconds", "From the event to its published result.")
+        self.stage = Durations("leadrouter_stage_seconds", "Wall time of one batch in a stage.", "stage")
+        self.registry.register(self.decision)
+        self.registry.register(self.stage)
+        self.ready = self._gauge("ready", "1 once the roster is read and partitions are assigned.")
+        self.oldest_waiting = self._gauge("oldest_waiting_seconds", "Age of the longest waiting lead.")
+        self.guides = self._gauge("guides", "Guides in the roster.")
+        self.stores = self._gauge("stores", "Stores in the roster.")
+        build = Info("leadrouter_build", "What is running.", registry=self.registry)
+        build.info({"version": version})
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"leadrouter_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"leadrouter_{name}", text, registry=self.registry)
+
+    def serve(self, port: int) -> int:
+        """Answer ``GET /metrics`` on the loopback address only; the port that was taken."""
+        server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        return int(server.server_port)
+
+    def count_claims(self, results: Sequence[str]) -> None:
+        """Count the results of a batch of claims."""
+        for result in set(results):
+            self.claims.labels(result).inc(results.count(result))
+
+    def timed(
+        self, stage: str, step: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        """Wrap an asynchronous step so that its wall time is counted under ``stage``."""
+
+        @wraps(step)
+        async def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            began = time.perf_counter()
+            try:
+                return await step(*args, **kwargs)
+            finally:
+                self.stage.observe(time.perf_counter() - began, stage)
+
+        return watched

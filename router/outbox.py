@@ -1,0 +1,68 @@
+"""Addresses: from events to records with their topic, key and partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from router.publish import Outgoing
+from router.rules.dead_letters import dead_letter
+from router.rules.intake import Refusal, Request
+from router.rules.offers import Answer, assignment
+from router.rules.placing import Home
+from router.rules.reasons import decision
+from scoring.explain import Explanation
+from scoring.rank import Ranking
+from scoring.roster import Roster
+from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, Topic
+from topics.codec import encode, partition_of
+from topics.fields import Event
+
+
+class Outbox:
+    """What goes out, addressed for one broker: topic prefix and partition counts."""
+
+    def __init__(self, prefix: str, partitions: Mapping[str, int]) -> None:
+        self._prefix = prefix
+        self._partitions = partitions
+
+    def record(self, topic: Topic, key: bytes, event: Event) -> Outgoing:
+        """One event as a record, on the partition of its key."""
+        name = self._prefix + topic.name
+        return Outgoing(name, partition_of(key, self._partitions[name]), key, encode(event))
+
+    def dead_letters(self, refusals: Iterable[Refusal]) -> list[Outgoing]:
+        """Refused records, each with its original bytes."""
+        name = self._prefix + DEAD_LETTERS.name
+        out = []
+        for refusal in refusals:
+            record = refusal.record
+            value, headers = dead_letter(refusal, record.topic.removeprefix(self._prefix))
+            partition = partition_of(record.key or b"", self._partitions[name])
+            out.append(Outgoing(name, partition, record.key, value, headers))
+        return out
+
+    def results(  # noqa: PLR0913, PLR0917 - everything a result is made of
+        self,
+        batch: Sequence[Request],
+        homes: Sequence[Home],
+        answers: Sequence[Answer],
+        ranking: Ranking,
+        why: Explanation,
+        roster: Roster,
+    ) -> list[Outgoing]:
+        """An assignment for every answer, a decision for every fresh one, a dead letter for a conflict."""
+        out: list[Outgoing] = []
+        for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
+            if answer.result == "conflict":
+                continue
+            key = request.event.member_id.encode()
+            made = assignment(request, answer, homes[row].owner_id)
+            out.append(self.record(ASSIGNMENTS, key, made))
+            if answer.result != "replay":
+                out.append(self.record(DECISIONS, key, decision(made, row, ranking, why, roster)))
+        conflicts = [
+            Refusal(request.record, "conflict", f"{request.kind} {request.lead_id} came with other content")
+            for request, answer in zip(batch, answers, strict=True)
+            if answer.result == "conflict"
+        ]
+        return out + self.dead_letters(conflicts)

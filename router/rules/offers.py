@@ -1,0 +1,120 @@
+"""From a ranking to what the claim script is asked, and from its answer to the records that go out.
+
+The stored answer of the script holds all that a record needs, so that a repeat publishes the same again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from router.rules.actions import action
+from router.rules.intake import Request
+from topics.assignments import Assignment, Cause
+
+ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One lead as the claim script is asked about it.
+
+    ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks.
+    """
+
+    cell: str
+    kind: str
+    lead_id: str
+    digest: str
+    shortlist: str
+    arrival_ms: int
+    queue: str
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for an offer made now: by when to respond, under which policy."""
+
+    now_ms: int
+    respond_by_ms: int
+    policy_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the claim script decided, now or when it first saw the lead."""
+
+    result: ClaimResult
+    seq: int
+    attempt: int
+    stored: str
+
+    @property
+    def guide_id(self) -> str | None:
+        """The guide who holds the lead by this answer, if any."""
+        return self.stored.rpartition(" ")[2].split("|")[0] if self.stored.startswith("offered") else None
+
+
+def offer(request: Request, cell: str, shortlist: str, terms: Terms) -> Offer:
+    """Ask for one lead: its terms are fixed now and kept with the answer."""
+    arrival_ms = request.event.occurred_at_ms
+    return Offer(
+        cell,
+        request.kind,
+        request.lead_id,
+        request.digest,
+        shortlist,
+        arrival_ms,
+        queue_of(request, cell),
+        f"{terms.now_ms} {terms.respond_by_ms} {terms.policy_version} {arrival_ms}",
+    )
+
+
+def queue_of(request: Request, cell: str) -> str:
+    """The named queue in which a lead waits: its store's, its market's, or headquarters'."""
+    if request.event.store_id is not None:
+        return f"store/{request.event.store_id}"
+    market = cell.partition("/")[2]
+    return "hq" if market == "-" else f"market/{market}"
+
+
+def assignment(request: Request, answer: Answer, owner_id: str) -> Assignment:
+    """The record of an answer; the same for every repeat of the same request."""
+    event = request.event
+    state, at_ms, respond_by_ms, policy_version, lead_at_ms, choice = answer.stored.split(" ")
+    cause = Cause(kind=request.kind, id=request.lead_id)
+    if state == "waiting":
+        return Assignment(
+            brand=event.brand,
+            lead_id=request.lead_id,
+            kind=request.kind,
+            seq=answer.seq,
+            attempt=answer.attempt,
+            state="waiting",
+            at_ms=int(at_ms),
+            member_id=event.member_id,
+            policy_version=int(policy_version),
+            cause=cause,
+            queue=choice,
+            lead_at_ms=int(lead_at_ms),
+        )
+    guide_id, store_id, score = choice.split("|")
+    return Assignment(
+        brand=event.brand,
+        lead_id=request.lead_id,
+        kind=request.kind,
+        seq=answer.seq,
+        attempt=answer.attempt,
+        state="offered",
+        at_ms=int(at_ms),
+        member_id=event.member_id,
+        policy_version=int(policy_version),
+        cause=cause,
+        guide_id=guide_id,
+        store_id=store_id,
+        score=float(score),
+        respond_by_ms=int(respond_by_ms),
+        action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=guide_id == owner_id),
+        lead_at_ms=int(lead_at_ms),
+    )

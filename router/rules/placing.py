@@ -1,0 +1,100 @@
+"""Where a request is decided: the cell it should get, and what its home's answer means for its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router.rules.intake import Request
+from router.rules.offers import Offer, Terms, offer
+from scoring.policy import Policy
+from scoring.rank import Ranking
+from scoring.requests import Requests
+from scoring.retrieve import nearest_store
+from scoring.roster import Roster
+from topics.fields import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A request with the cell it should get unless one is fixed already."""
+
+    brand: str
+    member_id: str
+    kind: str
+    lead_id: str
+    cell: str
+    owner_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a request is decided and who is responsible for its member ('' for nobody)."""
+
+    cell: str
+    owner_id: str
+
+
+def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy: Policy) -> list[Proposal]:
+    """The cell of the named or the nearest store; the owner's comes first where the policy says so."""
+    order = policy.cell_order
+    named = wanted.store_row >= 0
+    near = nearest_store(wanted, roster, policy)
+    by_store = order.index("store") if "store" in order else len(order)
+    by_near = order.index("nearest") if "nearest" in order else len(order)
+    by_owner = order.index("owner") if "owner" in order else len(order)
+    row = np.where(named & (by_store < by_near) | (near < 0), wanted.store_row, near)
+    rank_of_row = np.where(row == wanted.store_row, by_store, by_near)
+    # a reservation is for its store, whoever the owner is
+    owner_first = ~wanted.fixed_store & ((by_owner < rank_of_row) | (row < 0))
+    return [
+        Proposal(
+            request.event.brand,
+            request.event.member_id,
+            request.kind,
+            request.lead_id,
+            roster.cell_of(store_row) if store_row >= 0 else f"{request.event.brand}/-",
+            first,
+        )
+        for request, store_row, first in zip(batch, row.tolist(), owner_first.tolist(), strict=True)
+    ]
+
+
+def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], roster: Roster) -> None:
+    """Enter the fixed cell and the owner of each request into its columns."""
+    for row, (request, home) in enumerate(zip(batch, homes, strict=True)):
+        wanted.cell[row] = roster.cell_row(home.cell)
+        if home.owner_id:
+            wanted.owner_row[row] = roster.guide_row(request.event.brand, home.owner_id)
+
+
+def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
+    batch: Sequence[Request],
+    homes: Sequence[Home],
+    ranking: Ranking,
+    roster: Roster,
+    policy: Policy,
+    tiers: Sequence[Tier],
+    now_ms: int,
+) -> list[Offer]:
+    """What the claim script is asked: each request with its shortlist and its terms."""
+    guide_rows = ranking.guide_row
+    entries = [
+        f"{roster.guide_ids[guide]}|{roster.store_ids[store]}|{score:.4f}"
+        for guide, store, score in zip(
+            guide_rows.tolist(),
+            roster.guide_store[guide_rows].tolist(),
+            ranking.score.tolist(),
+            strict=True,
+        )
+    ]
+    start = ranking.start.tolist()
+    terms = {
+        tier: Terms(now_ms, now_ms + policy.respond_s[tier] * 1000, policy.version) for tier in set(tiers)
+    }
+    return [
+        offer(request, homes[row].cell, " ".join(entries[start[row] : start[row + 1]]), terms[tiers[row]])
+        for row, request in enumerate(batch)
+    ]

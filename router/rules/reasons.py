@@ -1,0 +1,70 @@
+"""Why assignments came out as they did, as records for those who may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from router.rules.intake import Request
+from router.rules.offers import Answer
+from scoring.eligibility import ELIGIBILITY
+from scoring.explain import Explanation
+from scoring.features import FEATURES
+from scoring.rank import Ranking
+from scoring.roster import Roster
+from topics.assignments import Assignment, Decision, RunnerUp
+
+_FILTERS = [name for name, _ in ELIGIBILITY]
+_FEATURES = [name for name, _ in FEATURES]
+
+
+def winners(
+    batch: Sequence[Request], answers: Sequence[Answer], roster: Roster
+) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """The roster row of each lead's guide by these answers, -1 for those who wait."""
+    rows = [
+        roster.guide_row(request.event.brand, answer.guide_id) if answer.guide_id else -1
+        for request, answer in zip(batch, answers, strict=True)
+    ]
+    return np.array(rows, np.int32)
+
+
+def decision(made: Assignment, row: int, ranking: Ranking, why: Explanation, roster: Roster) -> Decision:
+    """The reasons of one fresh assignment, which is row ``row`` of its batch."""
+    filters = {
+        name: count for name, count in zip(_FILTERS, ranking.filtered[row].tolist(), strict=True) if count
+    }
+    common: dict[str, Any] = {
+        "brand": made.brand,
+        "lead_id": made.lead_id,
+        "kind": made.kind,
+        "seq": made.seq,
+        "attempt": made.attempt,
+        "at_ms": made.at_ms,
+        "member_id": made.member_id,
+        "policy_version": made.policy_version,
+        "candidates": int(ranking.seen[row]),
+        "filters": filters,
+    }
+    if made.guide_id is None:
+        return Decision(**common, queue=made.queue)
+    runners_up = tuple(
+        RunnerUp(guide_id=roster.guide_ids[guide], score=round(score, 4), margin=round(margin, 4))
+        for guide, score, margin in zip(
+            why.runner_up[row].tolist(),
+            why.runner_up_score[row].tolist(),
+            why.margin[row].tolist(),
+            strict=True,
+        )
+        if guide >= 0
+    )
+    contributions = dict(zip(_FEATURES, np.round(why.contributions[row], 4).tolist(), strict=True))
+    return Decision(
+        **common,
+        guide_id=made.guide_id,
+        score=round(float(why.score[row]), 4),
+        contributions=contributions,
+        runners_up=runners_up,
+    )

@@ -1,0 +1,73 @@
+"""Every Redis key of the router, in one place.
+
+What stands in braces is the hash tag: keys that share it live on one node and change in one step.
+A *cell* is ``brand/market`` with the market percent-encoded, an id holds none of ``: / { } |``:
+so no text from outside can choose where a key goes.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+#: Over how many hash tags the members and the guides of a brand are spread.
+SHARDS = 256
+
+
+def shard(identity: str) -> int:
+    """The shard of a member or a guide."""
+    return zlib.crc32(identity.encode()) % SHARDS
+
+
+def open_attempts(cell: str) -> str:
+    """Sorted set, all scores 0, members ``guide|kind|lead``: the load of a guide is a range's length."""
+    return f"lr:{{{cell}}}:open"
+
+
+def capacity(cell: str) -> str:
+    """Hash, guide -> ``version:capacity``: how many open attempts each guide may hold."""
+    return f"lr:{{{cell}}}:capacity"
+
+
+def waiting(cell: str) -> str:
+    """Sorted set by arrival in ms, members ``queue|kind|lead``: who waits, in which named queue."""
+    return f"lr:{{{cell}}}:waiting"
+
+
+def lead(cell: str, kind: str, lead_id: str) -> str:
+    """Hash: state, seq, attempt and the stored answer of one routing request."""
+    return f"lr:{{{cell}}}:lead:{kind}:{lead_id}"
+
+
+def member(brand: str, member_id: str) -> str:
+    """Hash: owner, the owner's cell, since when."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:member:{member_id}"
+
+
+def lead_cell(brand: str, member_id: str, kind: str, lead_id: str) -> str:
+    """String: the cell of a routing request, fixed at its first attempt."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:cell:{kind}:{lead_id}"
+
+
+def journey(brand: str, member_id: str, kind: str, lead_id: str) -> str:
+    """Hash, seq -> the first assignment record with that seq."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:journey:{kind}:{lead_id}"
+
+
+def inbox(brand: str, guide_id: str) -> str:
+    """Hash, ``kind|lead`` -> ``seq|record``: the cards a guide holds now."""
+    return f"lr:{{{brand}/g{shard(guide_id)}}}:inbox:{guide_id}"
+
+
+def feed(brand: str, guide_id: str) -> str:
+    """Stream of a guide's newest cards, for those who follow along."""
+    return f"lr:{{{brand}/g{shard(guide_id)}}}:feed:{guide_id}"
+
+
+def epoch(log_name: str) -> str:
+    """String: since when this Redis serves a log; gone when Redis has lost its state."""
+    return f"lr:epoch:{log_name}"
+
+
+def tag(key: str) -> str:
+    """The hash tag of a key."""
+    return key[key.index("{") + 1 : key.index("}")]

@@ -1,0 +1,235 @@
+"""One worker: Faust agents over the work topics, the reference feed beside them, metrics around both."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import faust
+import numpy as np
+
+from router.config import Settings
+from router.delivery import EXIT_BUG, EXIT_CONFIG, Delivery, Work, end_process
+from router.errors import ConfigError, OutageError
+from router.feed import Feed, is_empty
+from router.flow import Flow, Routed
+from router.metrics import Lag, Metrics
+from router.outbox import Outbox
+from router.projector import Projector
+from router.publish import Publisher
+from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.intake import Record, Refusal
+from router.rules.ownership import read_bindings
+from router.state.arbiter import Arbiter
+from router.state.redis import Scripts
+from router.topology import bootstrap, ensure_topics
+from router.transport import BatchStream, app_settings, broker_url
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
+
+log = logging.getLogger(__name__)
+
+#: How often changed reference data becomes columns and capacities.
+REFRESH_S = 0.2
+#: How often the waiting leads' age is read.
+WAITING_S = 5.0
+
+
+class TablelessApp(faust.App):  # type: ignore[misc] # Faust is untyped for us
+    """A Faust application without tables, which needs no folder for them in the working directory."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
+class Worker:
+    """Everything one worker process is made of, and how it hangs together."""
+
+    def __init__(
+        self, settings: Settings, kafka_url: str, redis_url: str, partitions: dict[str, int]
+    ) -> None:
+        self.settings = settings
+        self.partitions = partitions
+        self.brokers = bootstrap(kafka_url)
+        self.app = TablelessApp(settings.group, broker=broker_url(kafka_url), **app_settings())
+        self.metrics = Metrics(version("lead-router"))
+        self.metrics.registry.register(Lag(self._lag))
+        self.reference = Reference(lambda topic, reason: self.metrics.refused.labels(topic, reason).inc())
+        self.publisher = Publisher(lambda: self.app.producer._producer)  # noqa: SLF001 - Faust's own, on purpose
+        self.publisher.publish = self.metrics.timed("publish", self.publisher.publish)  # type: ignore[method-assign]
+        self.arbiter = Arbiter(Scripts(redis_url))
+        for step in ("fix_cells", "claim", "keep_journeys", "deliver_cards"):
+            setattr(self.arbiter, step, self.metrics.timed(step, getattr(self.arbiter, step)))
+        self.outbox = Outbox(settings.topic_prefix, partitions)
+        self.flow = Flow(self.reference, self.arbiter, self.publisher, self.outbox)
+        self.projector = Projector(self.arbiter)
+        self.delivery = Delivery(self.set_aside, lambda: self.app.should_stop or self.app.rebalancing)
+        self.ready = asyncio.Event()
+        self.feed = Feed(self.brokers, {name: partitions[name] for name in self._reference_topics()})
+        for topic, work in (
+            (LEADS, self._routing(LEADS)),
+            (RESERVATIONS, self._routing(RESERVATIONS)),
+            (BINDINGS, self.bind),
+            (ASSIGNMENTS, self.project),
+        ):
+            self._follow(topic, work)
+        for task in (self._read_reference, self._keep_current, self._watch_waiting):
+            self.app.task(or_end(task))
+
+    def _follow(self, topic: Topic, work: Work) -> None:
+        """Start an agent that carries the batches of a topic through their work."""
+
+        async def follow(stream: BatchStream) -> None:
+            await self.ready.wait()
+            async for batch in stream.batches(self.settings.batch_max, self.settings.batch_wait_ms / 1000):
+                await self.delivery.carry(batch, work)
+
+        name = self.settings.topic_prefix + topic.name
+        source = self.app.topic(name, key_serializer="raw", value_serializer="raw")
+        self.app.agent(source, name=topic.name)(follow)
+
+    def _routing(self, topic: Topic) -> Work:
+        route = self.metrics.timed("route", self.flow.route)
+
+        async def work(records: Sequence[Record]) -> None:
+            self._observe(topic, await route(topic, records))
+
+        return work
+
+    def _observe(self, topic: Topic, routed: Routed) -> None:
+        results = [answer.result for answer in routed.answers]
+        self.metrics.count_claims(results)
+        self._count_refusals(routed.refusals)
+        self.metrics.events.labels(topic.name, "routed").inc(len(results))
+        now_ms = time.time() * 1000
+        came_ms = np.array([request.event.occurred_at_ms for request in routed.requests])
+        self.metrics.decision.observe(np.maximum(now_ms - came_ms, 0) / 1000)
+
+    async def bind(self, records: Sequence[Record]) -> None:
+        """Take over who is responsible for which member."""
+        bound, refusals = read_bindings(records, self.reference.cell_of_guide)
+        await self.arbiter.bind(bound)
+        await self.set_aside(refusals)
+        self.metrics.events.labels(BINDINGS.name, "bound").inc(len(bound))
+
+    async def project(self, records: Sequence[Record]) -> None:
+        """Bring assignments into inboxes and journeys."""
+        refusals = await self.projector.project(records)
+        await self.set_aside(refusals)
+        self.metrics.events.labels(ASSIGNMENTS.name, "projected").inc(len(records) - len(refusals))
+
+    async def set_aside(self, refusals: Sequence[Refusal]) -> None:
+        """Publish refused records to the dead letters."""
+        await self.publisher.publish(self.outbox.dead_letters(refusals))
+        self._count_refusals(refusals)
+
+    def _count_refusals(self, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            self.metrics.dead_letters.labels(refusal.reason).inc()
+            topic = refusal.record.topic.removeprefix(self.settings.topic_prefix)
+            self.metrics.events.labels(topic, "dead_letter").inc()
+
+    def _reference_topics(self) -> dict[str, Topic]:
+        return {self.settings.topic_prefix + topic.name: topic for topic in REFERENCE_TOPICS}
+
+    async def _read_reference(self) -> None:
+        """Read the reference topics in full, then follow them."""
+        topics = self._reference_topics()
+        async for records in self.feed.records():
+            for record in records:
+                self.reference.apply(topics[record.topic], record.key, record.value)
+
+    async def _keep_current(self) -> None:
+        """Turn changes into columns and capacities; the first time round makes the worker ready."""
+        while True:
+            try:
+                if self.feed.caught_up.is_set():
+                    await self._refresh()
+            except OutageError as outage:
+                log.warning("reference data waits: %s", outage)
+            self.metrics.ready.set(self.ready.is_set() and not self.app.rebalancing)
+            await asyncio.sleep(REFRESH_S)
+
+    async def _refresh(self) -> None:
+        rows = self.reference.refresh(await self.arbiter.now_ms())
+        if not self.ready.is_set():
+            await self._check_state()
+        if rows:
+            await self.arbiter.set_capacities(rows)
+            self.reference.told(rows)
+            self.metrics.stores.set(len(self.reference.roster.store_ids))
+            self.metrics.guides.set(len(self.reference.roster.guide_ids))
+        if not self.ready.is_set():
+            self.reference.set_loads(await self.arbiter.loads(self.reference.roster.cells))
+            gc.freeze()  # the roster stays: without this every rebalance would walk through it
+            self.ready.set()
+            roster = self.reference.roster
+            log.info("ready: %d stores, %d guides", len(roster.store_ids), len(roster.guide_ids))
+
+    async def _check_state(self) -> None:
+        """Refuse an empty Redis beside a log that holds assignments: claims would not know the loads."""
+        name = self.settings.topic_prefix + ASSIGNMENTS.name
+        if await self.arbiter.is_new(name) and not await is_empty(self.brokers, name, self.partitions[name]):
+            raise ConfigError(
+                f"Redis holds no state of {name}, but the topic holds assignments: start with the Redis that "
+                "belongs to this broker, or with another LEAD_ROUTER_TOPIC_PREFIX"
+            )
+        await self.arbiter.note_epoch(name)
+
+    async def _watch_waiting(self) -> None:
+        """Keep the age of the longest waiting lead on the metric."""
+        while True:
+            try:
+                oldest = await self.arbiter.oldest_waiting(self.reference.roster.cells)
+                now_ms = await self.arbiter.now_ms()
+                age_ms = max((now_ms - arrival_ms for arrival_ms in oldest.values()), default=0)
+                self.metrics.oldest_waiting.set(age_ms / 1000)
+            except OutageError as outage:
+                log.warning("the waiting leads' age is unknown: %s", outage)
+            await asyncio.sleep(WAITING_S)
+
+    def _lag(self) -> dict[tuple[str, int], int]:
+        monitor = self.app.monitor
+        committed = dict(monitor.tp_committed_offsets)
+        return {
+            (tp.topic, tp.partition): max(0, end - committed.get(tp, 0))
+            for tp, end in dict(monitor.tp_end_offsets).items()
+            if end is not None
+        }
+
+
+def or_end(task: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Make a background task end the process when it fails: a worker with half its parts must not go on."""
+
+    async def guarded() -> None:
+        try:
+            await task()
+        except ConfigError as error:
+            log.critical("%s", error)
+            end_process(EXIT_CONFIG)
+        except Exception:
+            log.exception("a background task failed; stopping unacknowledged")
+            end_process(EXIT_BUG)
+
+    return guarded
+
+
+def run(settings: Settings, kafka_url: str, redis_url: str) -> None:
+    """Run one worker until it is told to stop; returns by ``SystemExit``."""
+    partitions = asyncio.run(ensure_topics(kafka_url, settings.topic_prefix, settings.partitions))
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(settings, kafka_url, redis_url, partitions)
+    port = worker.metrics.serve(settings.metrics_port)
+    log.info("metrics on http://127.0.0.1:%d/metrics", port)
+    faust.Worker(
+        worker.app,
+        loop=loop,
+        override_logging=False,
+        redirect_stdouts=False,  # standard output belongs to the command line
+        quiet=True,
+    ).execute_from_commandline()

@@ -1,0 +1,100 @@
+"""The earth in squares of about two kilometres, numbered row by row, so that a sorted column can be searched.
+
+Rows have equal angles of latitude; each row has as many columns as keep its squares square.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from scoring.arrays import F32s, F64s, I64s, Rows
+
+EARTH_KM = 6371.0088
+SQUARE_KM = 2.0
+
+_STEP_DEG = math.degrees(SQUARE_KM / EARTH_KM)
+_ROWS = math.ceil(180 / _STEP_DEG)
+_MIDDLE_DEG = (np.arange(_ROWS) + 0.5) * _STEP_DEG - 90
+_COLUMNS = np.maximum(1, 360 * np.cos(np.radians(_MIDDLE_DEG)) / _STEP_DEG).astype(np.int64)
+_OFFSET = np.concatenate(([0], np.cumsum(_COLUMNS)))
+
+#: How many squares there are; a square's number is below it.
+SQUARES = int(_OFFSET[-1])
+#: Discs are searched this much wider (about 6 m), so that rounding hides no store at the edge.
+_MARGIN_RAD = 1e-6
+
+
+def squares(lat: F32s, lon: F32s) -> I64s:
+    """The number of the square of each place (degrees, WGS-84), ``0 .. SQUARES - 1``."""
+    row = _row(lat.astype(np.float64))
+    columns = _COLUMNS[row]
+    column = _column(lon.astype(np.float64), columns) % columns
+    square: I64s = _OFFSET[row] + column
+    return square
+
+
+def unit(lat: F32s, lon: F32s) -> F32s:
+    """Places (degrees) as points ``[3, n]`` of the unit sphere; NaN stays NaN."""
+    phi, lam = np.radians(lat, dtype=np.float64), np.radians(lon, dtype=np.float64)
+    flat = np.cos(phi)
+    return np.stack((flat * np.cos(lam), flat * np.sin(lam), np.sin(phi))).astype(np.float32)
+
+
+def distance_km(a: F32s, a_row: Rows, b: F32s, b_row: Rows) -> F32s:
+    """Kilometres between columns ``a_row`` of ``a`` and ``b_row`` of ``b``, both ``[3, n]`` unit points.
+
+    The straight line through the earth: within 3 cm of the way over ground at 30 km, 0.4 % short at 2 000 km.
+    Only exactly rounded operations, so the answer is the same to the bit wherever a pair stands in the batch.
+    """
+    total = np.zeros(a_row.size, np.float32)
+    for axis in range(3):
+        step = a[axis].take(a_row) - b[axis].take(b_row)
+        total += step * step
+    return np.sqrt(total) * np.float32(EARTH_KM)
+
+
+def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
+    """Runs of squares that cover the disc of ``radius_km`` around each place.
+
+    Returns flat ``(place, first, last)``: runs of one place do not overlap; an empty run has last < first.
+    """
+    angle = 2 * math.asin(min(1.0, radius_km / (2 * EARTH_KM))) + _MARGIN_RAD
+    high = math.degrees(angle)
+    width = min(_ROWS, int(2 * high / _STEP_DEG) + 2)
+    row = _row(lat - high)[:, None] + np.arange(width)
+    inside = row <= _row(lat + high)[:, None]
+    row = np.minimum(row, _ROWS - 1)
+    columns, offset = _COLUMNS[row], _OFFSET[row]
+    half = _half_width_deg(lat, angle)
+    left = _column((lon - half)[:, None], columns)
+    right = _column((lon + half)[:, None], columns)
+    around = right - left >= columns - 1
+    left, right = np.where(around, 0, left), np.where(around, columns - 1, right)
+    first = offset + np.maximum(left, 0)
+    last = np.where(inside, offset + np.minimum(right, columns - 1), first - 1)
+    place = np.broadcast_to(np.arange(lat.size)[:, None], row.shape)
+    # Over the date line the row goes on at its other end: a second run.
+    west, east = inside & (left < 0), inside & (right >= columns)
+    return (
+        np.concatenate((place.ravel(), place[west], place[east])),
+        np.concatenate((first.ravel(), (offset + columns + left)[west], offset[east])),
+        np.concatenate((last.ravel(), (offset + columns - 1)[west], (offset - columns + right)[east])),
+    )
+
+
+def _row(lat: F64s) -> I64s:
+    return np.clip(np.floor((lat + 90) / _STEP_DEG), 0, _ROWS - 1).astype(np.int64)
+
+
+def _column(lon: F64s, columns: I64s) -> I64s:
+    return np.floor((lon + 180) * (columns / 360)).astype(np.int64)
+
+
+def _half_width_deg(lat: F64s, angle: float) -> F64s:
+    """Half the extent in longitude of a disc: everything, once it holds a pole."""
+    phi = np.abs(np.radians(lat))
+    pole = phi + angle >= math.pi / 2
+    sine = np.sin(angle) / np.cos(np.where(pole, 0, phi))
+    return np.where(pole, 180.0, np.degrees(np.arcsin(np.minimum(sine, 1))))

@@ -1,0 +1,174 @@
+"""Real servers for the tests: Apache Kafka out of Maven, and the machine's redis-server."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from router.local import RedisProcess
+from router.server_process import ServerProcess
+
+POM = Path(__file__).parent / "kafka" / "pom.xml"
+CACHE = Path(os.environ.get("LEAD_ROUTER_TEST_CACHE") or Path(__file__).parents[1] / ".cache") / "kafka"
+REDIS_OLDEST = (7, 0)
+
+
+class MissingPartError(Exception):
+    """The machine cannot run a real part; the message says what it lacks."""
+
+
+@functools.cache
+def kafka_jars() -> Path:
+    """Return the folder of Kafka's jars, fetched once for each content of the pom."""
+    jars = CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    if jars.is_dir():
+        return jars
+    if not shutil.which("mvn"):
+        raise MissingPartError("no Maven (mvn) to fetch Apache Kafka with")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # Renamed when complete: a fetch that was cut short is never taken for Kafka.
+    fetching = Path(tempfile.mkdtemp(dir=CACHE))
+    maven = [
+        "mvn",
+        "-q",
+        "-B",
+        "-f",
+        str(POM),
+        "dependency:copy-dependencies",
+        f"-DoutputDirectory={fetching}",
+    ]
+    try:
+        fetched = subprocess.run(maven, capture_output=True, text=True, timeout=600, check=False)
+        if fetched.returncode:
+            raise MissingPartError(f"Maven could not fetch Apache Kafka: {fetched.stdout.strip()[:300]}")
+        fetching.rename(jars)
+    finally:
+        shutil.rmtree(fetching, ignore_errors=True)
+    return jars
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports nobody listens on, below the range from which the kernel gives ports to clients.
+
+    Inside that range a client that keeps trying while its server is down can be given the server's own port.
+    """
+    sockets, rng = [], random.SystemRandom()
+    while len(sockets) < count:
+        candidate = socket.socket()
+        try:
+            candidate.bind(("127.0.0.1", rng.randrange(15_000, 32_000)))
+        except OSError:
+            candidate.close()
+        else:
+            sockets.append(candidate)
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class RealKafka(ServerProcess):
+    """One Apache Kafka node (KRaft, broker and controller); data and port outlast stop, kill and start."""
+
+    name = "Apache Kafka"
+
+    def __init__(self) -> None:
+        self.java = [
+            "java",
+            "-Xmx512m",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+            f"{kafka_jars()}/*",
+        ]
+        if not shutil.which("java"):
+            raise MissingPartError("no Java (java) to run Apache Kafka with")
+        super().__init__()
+        self.port, controller_port = free_ports(2)
+        self.properties = self.folder / "server.properties"
+        # The short broker session is for kill and start: until it ends the controller refuses the same node.
+        self.properties.write_text(f"""
+            process.roles=broker,controller
+            node.id=1
+            controller.quorum.voters=1@127.0.0.1:{controller_port}
+            listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}
+            controller.listener.names=CONTROLLER
+            log.dirs={self.folder}/data
+            auto.create.topics.enable=false
+            offsets.topic.replication.factor=1
+            offsets.topic.num.partitions=8
+            transaction.state.log.replication.factor=1
+            transaction.state.log.min.isr=1
+            transaction.state.log.num.partitions=8
+            group.initial.rebalance.delay.ms=0
+            broker.session.timeout.ms=3000
+            broker.heartbeat.interval.ms=500
+        """)
+
+    @property
+    def url(self) -> str:
+        return f"kafka://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if not (self.folder / "data").exists():
+            storage = [
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                uuid4().hex[:22],
+                "-c",
+                str(self.properties),
+            ]
+            subprocess.run([*self.java, *storage], check=True, capture_output=True, timeout=60)
+        super().start()
+
+    def command(self) -> list[str]:
+        return [*self.java, "kafka.Kafka", str(self.properties)]
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)):
+                return False
+        try:
+            client = AdminClient({"bootstrap.servers": f"127.0.0.1:{self.port}", "log_level": 0})
+            return bool(client.list_topics(timeout=5).brokers)
+        except KafkaException:
+            return False
+
+
+class RealRedis(RedisProcess):
+    """The redis-server on PATH."""
+
+    def __init__(self, *, appendonly: bool = False) -> None:
+        binary = shutil.which("redis-server")
+        if not binary:
+            raise MissingPartError("no redis-server")
+        super().__init__(binary, appendonly=appendonly)
+        version = re.search(r"(\d+)\.(\d+)", self.version)
+        if tuple(map(int, version.groups())) < REDIS_OLDEST:
+            self.close()
+            raise MissingPartError(f"{self.version} is older than 7.0")
+
+
+async def create_topics(kafka_url: str, partitions: dict[str, int]) -> None:
+    """Create topics on a real broker, with their numbers of partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_url.removeprefix("kafka://"))
+    await admin.start()
+    try:
+        answer = await admin.create_topics([NewTopic(name, count, 1) for name, count in partitions.items()])
+        failed = [error for error in answer.topic_errors if error[1]]
+        assert not failed, failed
+    finally:
+        await admin.close()

@@ -1,0 +1,283 @@
+"""The audit is green on a clean run, and each planted fault turns it red by its own name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import router.audit
+from router.audit import Audit
+
+T0 = 1_790_000_000_000
+
+
+class Written(NamedTuple):
+    topic: str
+    partition: int
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = T0
+
+
+def record(topic, **fields):
+    return Written(topic, 0, orjson.dumps({"brand": "b", **fields}))
+
+
+def store(store_id, kind="full_price"):
+    return record("stores", store_id=store_id, kind=kind, active=True)
+
+
+def guide(guide_id, capacity=None, *, active=True, **fields):
+    return record("guides", guide_id=guide_id, capacity=capacity, active=active, **fields)
+
+
+def lead(lead_id, zone="full", **fields):
+    return record("leads", lead_id=lead_id, member_id="m", occurred_at_ms=T0, price_zone=zone, **fields)
+
+
+def reservation(reservation_id, version=1):
+    return record("reservations", reservation_id=reservation_id, version=version, occurred_at_ms=T0)
+
+
+def assigned(
+    lead_id, guide_id="g1", store_id="s1", *, seq=1, state="offered", kind="lead", at_ms=T0 + 5, **fields
+):
+    return record(
+        "assignments",
+        at_ms=at_ms,
+        lead_id=lead_id,
+        kind=kind,
+        seq=seq,
+        attempt=1,
+        state=state,
+        guide_id=guide_id,
+        store_id=store_id,
+        **fields,
+    )._replace(timestamp_ms=at_ms + 7)
+
+
+def waiting(lead_id, seq=1):
+    return assigned(lead_id, None, None, seq=seq, state="waiting", queue="hq")
+
+
+def dead_letter(topic, partition, offset):
+    headers = (("topic", topic.encode()), ("partition", b"%d" % partition), ("offset", b"%d" % offset))
+    return Written("dead-letters", 0, b"?", headers, T0 + 9)
+
+
+ROSTER = [
+    store("s1"),
+    store("o1", "outlet"),
+    guide("g1", 2),
+    guide("g2"),
+    guide("g3", price_zones=["special"]),
+]
+
+#: A run with everything in it that is right: inputs answered, repeated, broken, declined and offered again.
+CLEAN = [
+    *ROSTER,
+    lead("L1"),
+    lead("L2"),
+    lead("L2"),
+    lead("L3", "special"),
+    lead("L4"),
+    Written("leads", 0, b"not json"),
+    Written("leads", 0, None),
+    reservation("L1"),
+    reservation("L1", version=2),
+    reservation("L1"),
+    assigned("L1"),
+    assigned("L1"),
+    assigned("L2"),
+    assigned("L2", seq=2, state="accepted", at_ms=T0 + 50),
+    assigned("L2", seq=3, state="declined", at_ms=T0 + 60),
+    assigned("L2", "g2", seq=4, at_ms=T0 + 61),
+    assigned("L3", "g3", "o1"),
+    assigned("L3", "g3", "o1", seq=2, state="won", at_ms=T0 + 70),
+    waiting("L4"),
+    assigned("L1", kind="reservation"),
+    dead_letter("leads", 0, 5),
+    dead_letter("any-prefix.leads", 0, 6),
+    dead_letter("leads", 0, 6),
+]
+
+
+def audited(run):
+    audit, offsets = Audit(), defaultdict(count)
+    for each in run:
+        offset = next(offsets[each.topic, each.partition])
+        audit.feed(each.topic, each.partition, offset, None, each.value, each.headers, each.timestamp_ms)
+    return audit
+
+
+def report(run):
+    return audited(run).report()
+
+
+def without(run, *absent):
+    return [each for each in run if each not in absent]
+
+
+def test_a_clean_run_is_green_and_its_counts_add_up():
+    found = report(CLEAN)
+    assert found.ok, found.problems
+    assert (found.leads_in, found.reservations_in, found.duplicates_in) == (7, 3, 2)
+    assert (found.assigned, found.waiting, found.closed, found.dead_lettered, found.lost) == (3, 1, 1, 2, 0)
+    assert (found.p50_ms, found.p99_ms) == (12, 12)
+    assert found.leads_per_s == round(10 * 1000 / 12, 1)
+    assert found.offsets["leads"] == {"0": 7}
+    assert found.offsets["dead-letters"] == {"0": 3}
+
+
+FAULTS = {
+    "lost": [
+        ("an input without an answer", [lead("L9")], "b/lead/L9"),
+        ("a broken input without a dead letter", [Written("leads", 3, b"{")], "leads[3]@0"),
+        (
+            "a dead letter that names another offset",
+            [Written("leads", 3, b"{"), dead_letter("leads", 3, 1)],
+            "leads[3]",
+        ),
+        (
+            "an answer of another kind",
+            [reservation("R1"), lead("R1"), assigned("R1", "g2")],
+            "b/reservation/R1",
+        ),
+    ],
+    "double_assigned": [
+        ("one seq, two guides", [assigned("L1", "g2")], "b/lead/L1"),
+        ("one seq, two states", [waiting("L1")], "b/lead/L1"),
+        ("a second offer while the first is live", [assigned("L1", "g2", seq=2)], "b/lead/L1"),
+    ],
+    "over_capacity": [
+        ("more than the guide's capacity", [lead("L8"), lead("L9"), assigned("L8"), assigned("L9")], "b/g1"),
+        (
+            "more than the default capacity",
+            [each for n in range(20) for each in (lead(f"N{n}"), assigned(f"N{n}", "g2"))],
+            "b/g2",
+        ),
+    ],
+    "wrong_zone": [
+        ("a full price lead in an outlet", [lead("L9"), assigned("L9", "g2", "o1")], "b/lead/L9"),
+        (
+            "a special price lead in a full price store",
+            [lead("L9", "special"), assigned("L9", "g2")],
+            "b/lead/L9",
+        ),
+        ("a zone that the guide does not sell", [lead("L9"), assigned("L9", "g3", "s1")], "b/lead/L9"),
+    ],
+    "unknown_guide": [
+        ("a guide who is not in the roster", [lead("L9"), assigned("L9", "g9")], "b/lead/L9"),
+        ("a guide who left", [guide("g8", active=False), lead("L9"), assigned("L9", "g8")], "b/lead/L9"),
+    ],
+    "out_of_order": [
+        ("a seq that skips one", [assigned("L1", seq=3, state="accepted")], "b/lead/L1"),
+        ("accepted before it was offered", [assigned("L4", "g2", seq=2, state="accepted")], "b/lead/L4"),
+        (
+            "the first record comes last",
+            [lead("L9"), assigned("L9", "g2", seq=2), assigned("L9", "g2")],
+            "b/lead/L9",
+        ),
+    ],
+    "unasked": [("an answer to nobody", [assigned("L9", "g2")], "b/lead/L9")],
+    "unreadable": [("no assignment", [Written("assignments", 4, b"{}")], "assignments[4]@0")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "example"),
+    [
+        pytest.param(name, fault, example, id=f"{name}: {what}")
+        for name in FAULTS
+        for what, fault, example in FAULTS[name]
+    ],
+)
+def test_a_planted_fault_turns_the_audit_red_by_its_name(name, fault, example):
+    found = report([*CLEAN, *fault])
+    (problem,) = found.problems
+    assert problem.startswith(f"{name}: 1 ")
+    assert example in problem
+    assert getattr(found, name) == 1
+    assert found.as_dict()["audit"] == "failed"
+
+
+def test_a_broker_that_dropped_records_before_they_were_read_turns_the_audit_red():
+    audit = audited(CLEAN)
+    audit.low_watermark("leads", 0, 7)
+    assert audit.report().ok
+    audit.low_watermark("leads", 0, 8)
+    assert audit.report().problems[0].startswith("broker truncated: 1 ")
+    assert audit.report().truncated == 1
+
+
+def test_capacity_freed_in_an_overlapping_batch_is_no_fault():
+    """A release and the offer that used its room may carry their times in the wrong order."""
+    freed = [
+        *(assigned("L2", seq=5, state="declined", at_ms=T0 + 500), lead("L9"), lead("L8")),
+        *(assigned("L8", "g2"), assigned("L9", "g2", at_ms=T0 + 499)),
+    ]
+    assert report([*without(CLEAN, guide("g2")), guide("g2", 2), *freed]).ok
+
+
+def partitions_of(run):
+    """The records of each partition, with their offsets."""
+    parts = defaultdict(list)
+    for each in run:
+        parts[each.topic, each.partition].append(each)
+    return [[(offset, each) for offset, each in enumerate(part)] for part in parts.values()]
+
+
+FAULTY = [*CLEAN, *(fault for name in FAULTS for fault in FAULTS[name][0][1])]
+
+
+@pytest.mark.parametrize("run", [CLEAN, FAULTY], ids=["clean", "faulty"])
+@given(seed=st.integers())
+def test_neither_the_interleaving_of_partitions_nor_records_read_twice_change_the_verdict(run, seed):
+    rng = Random(seed)  # noqa: S311 - a shuffle
+    left, audit, read = partitions_of(run), Audit(), []
+    while left := [part for part in left if part]:
+        if read and rng.random() < 0.1:
+            offset, each = rng.choice(read)  # as after a reconnect
+        else:
+            offset, each = rng.choice(left).pop(0)
+            read.append((offset, each))
+        audit.feed(each.topic, each.partition, offset, None, each.value, each.headers, each.timestamp_ms)
+        if rng.random() < 0.1:
+            audit.report()  # asking in between changes nothing
+    assert audit.report() == report(run)
+
+
+@given(st.lists(st.sampled_from([each for each in CLEAN if each.topic == "assignments"]), max_size=20))
+def test_assignments_published_again_change_nothing(again):
+    """After a crash the same records come again, at new offsets."""
+    once, more = report(CLEAN), report([*CLEAN, *again])
+    assert more.ok
+    assert (more.assigned, more.waiting, more.closed) == (once.assigned, once.waiting, once.closed)
+
+
+def test_the_audit_shares_no_code_with_what_it_judges():
+    allowed = {
+        "__future__",
+        "array",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "hashlib",
+        "heapq",
+        "orjson",
+    }
+    allowed |= {"sys", "typing"}
+    for path in Path(router.audit.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert all(name in allowed or name.startswith("router.audit") for name in names), (path, names)
