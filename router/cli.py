@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import orjson
 
 from router.config import Settings
 from router.delivery import EXIT_OUTAGE
@@ -85,6 +86,121 @@ def worker(verbose: bool) -> None:  # noqa: FBT001 - a flag of the command line
             click.echo(f"  export LEAD_ROUTER_KAFKA_URL={where.kafka_url}", err=True)
             click.echo(f"  export LEAD_ROUTER_REDIS_URL={where.redis_url}", err=True)
         run(settings, where.kafka_url, where.redis_url)
+
+
+@main.command(
+    epilog="\b\nExamples:\n  lead-router demo\n  "
+    "lead-router demo --stores stores.csv --leads 10000 --rate 1000"
+)
+@click.option("--leads", default=2000, show_default=True, type=click.IntRange(1), help="Good leads to route.")
+@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(1), help="Inputs per second.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same world and load.")
+@click.option(
+    "--stores",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A store directory: CSV with store_id,name,city,lat,lon,opens,closes,services.",
+)
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on a line of its own.")
+@clear_errors
+def demo(*, leads: int, rate: float, seed: int, stores: Path | None, as_json: bool) -> None:
+    """Route a made-up day in a minute, then audit it.
+
+    Starts the parts and one worker, publishes a roster and a steady stream of leads and reservations, some of
+    them repeated or broken, and checks from the raw topics that nothing was lost, nothing given twice and
+    nobody given too much. The exit status is 1 when the audit fails.
+    """
+    from router.demo.run import Options, demo  # noqa: PLC0415 - a help page needs no broker
+
+    options = Options(leads=leads, rate_per_s=rate, seed=seed, stores=stores, as_json=as_json)
+    sys.exit(demo(options, Settings.from_env()))
+
+
+def share(default: float) -> dict[str, Any]:
+    """The settings of an option that takes a share of all inputs."""
+    return {"default": default, "show_default": True, "type": click.FloatRange(0, 1)}
+
+
+@main.command(
+    epilog="\b\nExample:\n  LEAD_ROUTER_KAFKA_URL=kafka://broker:9092 "
+    "lead-router simulate --rate 2000 --leads 100000"
+)
+@click.option(
+    "--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads to send."
+)
+@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(1), help="Inputs per second.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same inputs.")
+@click.option("--brand", default="demo", show_default=True)
+@click.option("--stores", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="As for demo.")
+@click.option("--reservations", **share(0.1), help="Share of reservations.")
+@click.option("--duplicates", **share(0.02), help="Share of inputs sent again.")
+@click.option("--malformed", **share(0.01), help="Share of broken inputs.")
+@click.option("--hot-city", **share(0.0), help="Share of leads from the city with the most stores.")
+@click.option(
+    "--roster/--no-roster", default=True, show_default=True, help="Publish stores and guides first."
+)
+@clear_errors
+def simulate(  # noqa: PLR0913 - every option of the load
+    *,
+    leads: int,
+    rate: float,
+    seed: int,
+    brand: str,
+    stores: Path | None,
+    reservations: float,
+    duplicates: float,
+    malformed: float,
+    hot_city: float,
+    roster: bool,
+) -> None:
+    """Send leads and reservations to any broker at a steady rate; needs LEAD_ROUTER_KAFKA_URL."""
+    from router.demo.country import built_in_stores  # noqa: PLC0415 - a help page needs no broker
+    from router.demo.directory import read_stores  # noqa: PLC0415 - same
+    from router.demo.load import Load  # noqa: PLC0415 - same
+    from router.demo.send import send  # noqa: PLC0415 - same
+
+    settings = Settings.from_env()
+    load = Load(
+        seed=seed,
+        leads=leads,
+        stores=read_stores(stores) if stores else built_in_stores(seed),
+        brand=brand,
+        reservation_share=reservations,
+        duplicate_share=duplicates,
+        malformed_share=malformed,
+        hot_city_share=hot_city,
+    )
+    counts = asyncio.run(send(_kafka_url(settings), settings, load, rate, with_roster=roster))
+    click.echo(
+        f"sent {counts.total:,} records in {counts.elapsed_s:.1f} s: {counts.leads:,} leads, "
+        f"{counts.reservations:,} reservations"
+    )
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the table.")
+@clear_errors
+def verify(*, as_json: bool) -> None:
+    """Audit what the topics hold; needs LEAD_ROUTER_KAFKA_URL.
+
+    Reads every input, assignment and dead letter from the raw topics and counts again, with code that shares
+    nothing with the router: lost, doubled, over capacity, wrong price zone, out of order. The exit status is
+    1 when it finds any.
+    """
+    from router.demo.tail import verify  # noqa: PLC0415 - a help page needs no broker
+    from router.demo.words import summary  # noqa: PLC0415 - same
+
+    settings = Settings.from_env()
+    report = asyncio.run(verify(_kafka_url(settings), settings.topic_prefix))
+    click.echo(orjson.dumps(report.as_dict()) if as_json else summary(report))
+    sys.exit(0 if report.ok else 1)
+
+
+def _kafka_url(settings: Settings) -> str:
+    if settings.kafka_url is None:
+        raise ConfigError(
+            "LEAD_ROUTER_KAFKA_URL is not set: name a broker, for instance kafka://127.0.0.1:9092"
+        )
+    return settings.kafka_url
 
 
 @main.command()

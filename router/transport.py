@@ -68,6 +68,13 @@ def broker_url(kafka_url: str) -> list[str]:
     return [f"leadkafka://{host}" for host in hosts]
 
 
+class App(faust.App):  # type: ignore[misc] # Faust is untyped for us
+    """A Faust application without tables, which needs no folder for them in the working directory."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 class Chunk(ConsumerMessage):  # type: ignore[misc] # Faust is untyped for us
     """Records of one partition, delivered and acknowledged as one; ``offset`` is the first one's."""
 

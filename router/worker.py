@@ -28,7 +28,7 @@ from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
 from router.topology import bootstrap, ensure_topics
-from router.transport import BatchStream, app_settings, broker_url
+from router.transport import App, BatchStream, app_settings, broker_url
 from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
 
 log = logging.getLogger(__name__)
@@ -37,13 +37,6 @@ log = logging.getLogger(__name__)
 REFRESH_S = 0.2
 #: How often the waiting leads' age is read.
 WAITING_S = 5.0
-
-
-class TablelessApp(faust.App):  # type: ignore[misc] # Faust is untyped for us
-    """A Faust application without tables, which needs no folder for them in the working directory."""
-
-    def _create_directories(self) -> None:
-        pass
 
 
 class Worker:
@@ -55,7 +48,7 @@ class Worker:
         self.settings = settings
         self.partitions = partitions
         self.brokers = bootstrap(kafka_url)
-        self.app = TablelessApp(settings.group, broker=broker_url(kafka_url), **app_settings())
+        self.app = App(settings.group, broker=broker_url(kafka_url), **app_settings())
         self.metrics = Metrics(version("lead-router"))
         self.metrics.registry.register(Lag(self._lag))
         self.reference = Reference(lambda topic, reason: self.metrics.refused.labels(topic, reason).inc())
@@ -226,10 +219,12 @@ def run(settings: Settings, kafka_url: str, redis_url: str) -> None:
     worker = Worker(settings, kafka_url, redis_url, partitions)
     port = worker.metrics.serve(settings.metrics_port)
     log.info("metrics on http://127.0.0.1:%d/metrics", port)
-    faust.Worker(
+    service = faust.Worker(
         worker.app,
         loop=loop,
         override_logging=False,
         redirect_stdouts=False,  # standard output belongs to the command line
         quiet=True,
-    ).execute_from_commandline()
+    )
+    service.spinner = None  # it would write escape codes into a log file
+    service.execute_from_commandline()

@@ -236,10 +236,10 @@ def partitions_of(run):
     return [[(offset, each) for offset, each in enumerate(part)] for part in parts.values()]
 
 
-FAULTY = [*CLEAN, *(fault for name in FAULTS for fault in FAULTS[name][0][1])]
+RUNS = {"clean": CLEAN, **{name: [*CLEAN, *FAULTS[name][0][1]] for name in FAULTS}}
 
 
-@pytest.mark.parametrize("run", [CLEAN, FAULTY], ids=["clean", "faulty"])
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 @given(seed=st.integers())
 def test_neither_the_interleaving_of_partitions_nor_records_read_twice_change_the_verdict(run, seed):
     rng = Random(seed)  # noqa: S311 - a shuffle

@@ -13,7 +13,8 @@ from itertools import count
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from router.audit import Audit
 from router.config import Settings
@@ -277,6 +278,18 @@ async def test_an_input_that_a_worker_forgets_is_found(embedded_kafka, prefix):
     assert "demo/lead/forgotten" in found.problems[0]
 
 
+async def test_answers_to_the_last_inputs_may_come_a_little_later(embedded_kafka, prefix):
+    url = embedded_kafka.url
+    await ensure_topics(url, prefix, 4)
+    await simulate(url, prefix, load(leads=20), 2_000, lambda _: None)
+    async with Tail(url, prefix, Audit()) as tail:
+        await tail.read_to_end()
+        assert tail.audit.unanswered > 0
+        await answer(url, prefix)
+        await tail.read_answers(patience_s=10)
+    assert tail.audit.report().lost == 0
+
+
 async def publish_more_than_is_kept(url, prefix):
     """The embedded broker keeps 5 MiB of a partition."""
     async with producer_of(url) as producer:
@@ -300,6 +313,23 @@ async def test_records_that_the_broker_dropped_behind_the_audit_are_noticed(embe
         await publish_more_than_is_kept(url, prefix)
         await tail.read_to_end()
     assert tail.audit.report().truncated == 1
+
+
+@pytest.mark.real
+async def test_a_partition_that_lost_all_it_held_is_noticed(real_kafka, prefix):
+    """As retention does it in the end; the embedded broker cannot delete records on request."""
+    if real_kafka is None:
+        pytest.skip("needs a real broker")
+    await ensure_topics(real_kafka.url, prefix, 1)
+    async with producer_of(real_kafka.url) as producer:
+        await producer.send_and_wait(prefix + "leads", b"{}")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap(real_kafka.url))
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(prefix + "leads", 0): RecordsToDelete(1)})
+    finally:
+        await admin.close()
+    assert (await verify(real_kafka.url, prefix)).truncated == 1
 
 
 async def test_a_wrong_topic_prefix_is_told(embedded_kafka):

@@ -15,8 +15,6 @@ from router.errors import ConfigError
 from router.topology import bootstrap
 
 _POLL_MS = 100
-#: How often the broker is asked which records it still has.
-_WATERMARK_EVERY_S = 1.0
 
 
 class Tail:
@@ -41,7 +39,6 @@ class Tail:
             fetch_max_wait_ms=20,
             request_timeout_ms=10_000,
         )
-        self._watermarks_at_s = 0.0
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -60,8 +57,6 @@ class Tail:
 
     async def read(self) -> int:
         """Feed what has arrived, after waiting for it a little; return how many records that were."""
-        if time.monotonic() > self._watermarks_at_s + _WATERMARK_EVERY_S:
-            await self._check_watermarks(self._consumer.assignment())
         arrived = await self._consumer.getmany(timeout_ms=_POLL_MS)
         jumped = [
             partition for partition, records in arrived.items() if records[0].offset > self._next(partition)
@@ -76,6 +71,7 @@ class Tail:
     async def read_to_end(self) -> None:
         """Feed everything that the topics hold at this moment."""
         ends = await self._consumer.end_offsets(self._consumer.assignment())
+        await self._check_watermarks(ends)  # a partition may have lost all that it held
         for partition, end in ends.items():
             while await self._consumer.position(partition) < end:
                 await self.read()
@@ -106,7 +102,6 @@ class Tail:
         )
 
     async def _check_watermarks(self, partitions: Iterable[TopicPartition]) -> None:
-        self._watermarks_at_s = time.monotonic()
         for partition, oldest in (await self._consumer.beginning_offsets(list(partitions))).items():
             self.audit.low_watermark(partition.topic.removeprefix(self._prefix), partition.partition, oldest)
 
