@@ -56,6 +56,8 @@ def clear_errors(command: F) -> F:
 @click.version_option(version("lead-router"), prog_name="lead-router")
 def main() -> None:
     """Route leads and reservations to the right store and guide, and say why."""
+    # the Kafka client warns of every retry; what does not pass comes back as an error
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
 
 
 @main.command(epilog="\b\nExample:\n  LEAD_ROUTER_KAFKA_URL=kafka://broker:9092 \\\n  "
@@ -77,7 +79,9 @@ def worker(verbose: bool) -> None:  # noqa: FBT001 - a flag of the command line
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("router").setLevel(logging.INFO)
-    if not verbose:  # Faust logs every service it starts under the module that holds its class
+    if verbose:
+        logging.getLogger("aiokafka").setLevel(logging.INFO)
+    else:  # Faust logs every service it starts under the module that holds its class
         logging.getLogger("router.transport").setLevel(logging.WARNING)
     settings = Settings.from_env()
     with parts(settings) as where:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Sequence
@@ -58,6 +59,8 @@ def demo(options: Options, settings: Settings) -> int:
 
     """
     stores = read_stores(options.stores) if options.stores else built_in_stores(options.seed)
+    # A client that tries again, as with a topic that is new, is no news for somebody who watches a demo.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     # Asked to end or interrupted, the way out is the same: everything that was started stops.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

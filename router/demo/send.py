@@ -25,9 +25,11 @@ async def send(
 
     def show(published: int) -> None:
         if line.due:
-            line.show(f"published {published:,} of {load.leads:,} leads and the other inputs between them")
+            line.show(f"published {published:,} inputs on the way to {load.leads:,} good leads")
 
     try:
-        return await simulate(*target, load, rate_per_s, show)
+        counts = await simulate(*target, load, rate_per_s, show)
+        line.show(f"published {counts.total:,} inputs")
+        return counts
     finally:
         line.end()

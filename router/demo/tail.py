@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.admin import AIOKafkaAdminClient
 
 from router.audit import Audit, Report
 from router.audit.audit import INPUTS, TOPICS
@@ -31,23 +31,22 @@ class Tail:
     def __init__(self, kafka_url: str, prefix: str, audit: Audit) -> None:
         self.audit = audit
         self._prefix = prefix
+        self._brokers = bootstrap(kafka_url)
         self._consumer = AIOKafkaConsumer(
             *(prefix + topic for topic in TOPICS),
-            bootstrap_servers=bootstrap(kafka_url),
+            bootstrap_servers=self._brokers,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             fetch_max_wait_ms=20,
-            request_timeout_ms=10_000,
         )
 
     async def __aenter__(self) -> Self:
         """Connect."""
         try:
+            await self._refuse_absent_topics()
             await self._consumer.start()
-        except BaseException as error:
+        except BaseException:
             await self._consumer.stop()
-            if isinstance(error, UnknownTopicOrPartitionError):
-                raise ConfigError(f"no topic {self._prefix}leads: is the topic prefix right?") from None
             raise
         return self
 
@@ -85,6 +84,18 @@ class Tail:
             await self.read()
             if self.audit.unanswered < lost:
                 lost, deadline_s = self.audit.unanswered, time.monotonic() + patience_s
+
+    async def _refuse_absent_topics(self) -> None:
+        """Asked beforehand, because the consumer would wait for them, or make them appear."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers)
+        try:
+            await admin.start()
+            present = await admin.list_topics()
+        finally:
+            await admin.close()
+        absent = [self._prefix + topic for topic in TOPICS if self._prefix + topic not in present]
+        if absent:
+            raise ConfigError(f"there is no topic {absent[0]}: is the topic prefix right?")
 
     def _next(self, partition: TopicPartition) -> int:
         return self.audit.next_offset(partition.topic.removeprefix(self._prefix), partition.partition)

@@ -60,7 +60,8 @@ def decision(made: Assignment, row: int, ranking: Ranking, why: Explanation, ros
         )
         if guide >= 0
     )
-    contributions = dict(zip(_FEATURES, np.round(why.contributions[row], 4).tolist(), strict=True))
+    shares = np.round(why.contributions[row].astype(np.float64), 4)
+    contributions = dict(zip(_FEATURES, shares.tolist(), strict=True))
     return Decision(
         **common,
         guide_id=made.guide_id,
