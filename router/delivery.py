@@ -82,23 +82,26 @@ class Delivery:
         """Bring one batch to its acknowledgement, or leave it unacknowledged."""
         try:
             done = await self._complete(batch, work)
-        except (EffectError, ConfigError):
-            log.exception("an effect failed in a way nobody foresaw; stopping unacknowledged")
+            if done:
+                batch.ack()
+            else:
+                batch.release()
+        except Exception:
+            log.exception("a failure nobody foresaw; stopping unacknowledged")
             self.end(EXIT_BUG)
-        if done:
-            batch.ack()
-        else:
-            batch.release()
 
     async def _complete(self, batch: Delivered, work: Work) -> bool:
         """Work until it is done (True) or until the batch is somebody else's business (False)."""
         patience_ends = self.clock() + self.outage_max_s
         wait_s = 0.05
+        bugs: list[Record] = []
         while True:
+            # a bug that is set aside is neither tried nor counted again, however long an outage lasts after it
+            rest = [record for record in batch.records if record not in bugs]
             try:
-                await self._bisect(batch.records, work)
+                await self._bisect(rest, work, bugs)
             except OutageError as outage:
-                log.warning("outage, %d records wait: %s", len(batch.records), outage)
+                log.warning("outage, %d records wait: %s", len(rest), outage)
                 if batch.stale or self.leaving():
                     return False
                 if self.clock() > patience_ends:
@@ -109,8 +112,8 @@ class Delivery:
             else:
                 return True
 
-    async def _bisect(self, records: Sequence[Record], work: Work) -> None:
-        """Do the work; where it raises, do it by halves until one record raises alone."""
+    async def _bisect(self, records: Sequence[Record], work: Work, bugs: list[Record]) -> None:
+        """Do the work; where it raises, do it by halves until one record raises alone, and joins ``bugs``."""
         try:
             await work(records)
         except (OutageError, EffectError, ConfigError):
@@ -118,19 +121,20 @@ class Delivery:
         except Exception as bug:  # noqa: BLE001 - whatever it is, it must not reach Faust
             if len(records) > 1:
                 middle = len(records) // 2
-                await self._bisect(records[:middle], work)
-                await self._bisect(records[middle:], work)
+                await self._bisect(records[:middle], work, bugs)
+                await self._bisect(records[middle:], work, bugs)
                 return
             await self._note_bug(records[0], bug)
+            bugs.append(records[0])
 
     async def _note_bug(self, record: Record, bug: Exception) -> None:
         place = (record.topic, record.partition, record.offset)
         log.error("bug: %s[%d]@%d raises alone", *place, exc_info=bug)
         now = self.clock()
-        self._bugs.append(now)
-        while self._bugs[0] < now - 60:
+        while self._bugs and self._bugs[0] < now - 60:
             self._bugs.popleft()
-        if len(self._bugs) > self.bug_max:
+        if len(self._bugs) >= self.bug_max:
             log.critical("more than %d bugs in a minute; stopping unacknowledged", self.bug_max)
             self.end(EXIT_BUG)
         await self.set_aside([Refusal(record, "bug", repr(bug))])
+        self._bugs.append(now)

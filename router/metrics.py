@@ -41,8 +41,9 @@ class Durations(Collector):
         values = np.atleast_1d(np.asarray(values_s, np.float64))
         slots = np.searchsorted(BOUNDS_S, values)
         counts = np.bincount(slots, minlength=len(BOUNDS_S) + 1)
-        self._counts[label] = self._counts.get(label, 0) + counts
+        # the sum first: the listener's thread may read between the two and goes by the counts
         self._sums[label] = self._sums.get(label, 0.0) + float(values.sum())
+        self._counts[label] = self._counts.get(label, 0) + counts
 
     def collect(self) -> Iterable[Metric]:
         """Render what was counted so far."""

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 REFERENCE_TOPICS: tuple[Topic, ...] = (STORES, GUIDES, PRESENCE, MEMBERS, POLICIES)
 
+#: Versions and times have at most 16 digits.
+_PAST_VERSIONS = 10**16
+
 #: Cell, guide, version, effective capacity.
 CapacityRow = tuple[str, str, int, int]
 
@@ -79,9 +82,9 @@ class Reference:
             self._dirty = False
             self._rebuild()
         capacity = effective_capacity(self.roster, now_ms)
-        changed = (capacity != self._told_capacity) | (self._version != self._told_version)
+        changed = (capacity != self._told_capacity) | self._untold
         return self._gone + [
-            (*self._places[row], int(self._version[row]), int(capacity[row]))
+            (*self._places[row], self._versions[row], int(capacity[row]))
             for row in np.flatnonzero(changed).tolist()
         ]
 
@@ -107,19 +110,22 @@ class Reference:
             (cell_of[store], guide_id)
             for store, guide_id in zip(roster.guide_store.tolist(), roster.guide_ids, strict=True)
         ]
-        self._version = np.zeros(len(self._places), np.int64)
-        for row, (cell, guide_id) in enumerate(self._places):
+        self._versions: list[int] = []
+        for cell, guide_id in self._places:
             identity = f"{cell.partition('/')[0]}/{guide_id}"
             guide, here = guides[identity], presence.get(identity)
             store = stores[f"{guide.brand}/{guide.store_id}"]
-            # the sum grows whenever any of its parts does: workers that know more overrule the others
-            self._version[row] = guide.version + store.version + (here.occurred_at_ms if here else 0)
+            # it grows with each of its parts, so workers that know more overrule the others; the guide's comes
+            # first because it names the store, and the store a guide moves to may have a lower version
+            version = guide.version * _PAST_VERSIONS + store.version
+            self._versions.append(version * _PAST_VERSIONS + (here.occurred_at_ms if here else 0))
         self._compare()
 
     def _compare(self) -> None:
         """Line up what Redis knows with the rows; who has left a cell keeps no room there."""
         told = [self._told.get(place, (-1, -1)) for place in self._places]
-        self._told_version = np.array([version for version, _ in told], np.int64)
+        known = zip(told, self._versions, strict=True)
+        self._untold = np.array([held != version for (held, _), version in known], np.bool_)
         self._told_capacity = np.array([capacity for _, capacity in told], np.int64)
         here = set(self._places)
         self._gone = [
@@ -137,12 +143,13 @@ class Reference:
         }
 
     def set_loads(self, loads: dict[tuple[str, str], int]) -> None:
-        """Enter open leads by (cell, guide); guides that are not named have none."""
+        """Enter open leads by (cell, guide); guides not named in their cell have none."""
         roster = self.roster
         values = np.zeros(len(roster.guide_ids), np.int32)
         for (cell, guide_id), load in loads.items():
             row = roster.guide_row(cell.partition("/")[0], guide_id)
-            if row >= 0:
+            # what a guide who has moved still holds in the old cell takes no room in the new one
+            if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
                 values[row] = load
         roster.set_load(np.arange(len(values)), values)
 

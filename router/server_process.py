@@ -12,6 +12,7 @@ import tempfile
 import time
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +31,8 @@ class ServerProcess(ABC):
 
     name: str
     start_timeout_s = 60.0
+    environment: Mapping[str, str] = {}
+    """What is added to our own environment for the server."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lead-router-"))
@@ -70,7 +73,12 @@ class ServerProcess(ABC):
         with (self.folder / "log").open("wb") as log:
             # A session of its own: Ctrl-C in a terminal is for us, who then stop the server in good order.
             self._keeper = subprocess.Popen(  # noqa: S603 - the command is a literal of a subclass
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
             )
         assert self._keeper.stdout  # noqa: S101 - a pipe was asked for
         with self._keeper.stdout as first_line:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 
 import orjson
@@ -378,12 +379,17 @@ def test_a_worker_that_dies_at_once_is_told_with_its_last_words():
         WorkerProcess({}, (sys.executable, "-c", "raise SystemExit('last words')")).__enter__()
 
 
-def test_the_demo_routes_and_its_audit_is_ok(capsys):
+@pytest.fixture
+def _sigterm():
+    """The demo takes SIGTERM for itself."""
     before = signal.getsignal(signal.SIGTERM)
-    try:
-        status = demo(Options(leads=200, as_json=True), Settings())
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_sigterm")
+def test_the_demo_routes_and_its_audit_is_ok(capsys):
+    status = demo(Options(leads=200, as_json=True), Settings())
     out = capsys.readouterr().out.splitlines()
     found = orjson.loads(out[-1])
     assert (status, found["audit"], found["problems"]) == (0, "ok", [])
@@ -394,6 +400,18 @@ def test_the_demo_routes_and_its_audit_is_ok(capsys):
     total = found["leads_in"] + found["reservations_in"]
     assert found["assigned"] + found["waiting"] + found["dead_lettered"] + found["duplicates_in"] == total
     assert found["assigned"] > 100
+
+
+@pytest.mark.usefixtures("_sigterm")
+def test_the_demo_ends_and_fails_when_a_worker_answers_nothing(capsys, monkeypatch):
+    """It says that it is ready, hangs, and must not hang the demo with it."""
+    silent = partial(WorkerProcess, argv=(sys.executable, "-c", METRICS))
+    monkeypatch.setattr("router.demo.run.WorkerProcess", silent)
+    monkeypatch.setattr("router.demo.run._PATIENCE_S", 0.3)
+    status = demo(Options(leads=1_000_000, rate_per_s=100, as_json=True), Settings())
+    found = orjson.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (status, found["audit"]) == (1, "failed")
+    assert found["lost"] == found["leads_in"] + found["reservations_in"] > 0
 
 
 class Terminal(io.StringIO):

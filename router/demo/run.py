@@ -20,7 +20,7 @@ from router.demo.country import built_in_stores
 from router.demo.directory import StoreRow, read_stores
 from router.demo.load import Load
 from router.demo.roster import GUIDES_PER_STORE, roster
-from router.demo.simulate import Counts, publish_roster, simulate
+from router.demo.simulate import publish_roster, simulate
 from router.demo.tail import Tail
 from router.demo.words import ProgressLine, progress, summary
 from router.demo.worker_process import WorkerProcess
@@ -112,9 +112,7 @@ async def _publish_world(
     await publish_roster(*target, roster(stores, options.seed, brand=brand, at_ms=now_ms))
 
 
-async def _route(
-    load: Load, rate_per_s: float, worker: WorkerProcess, audit: Audit, target: Target
-) -> Counts:
+async def _route(load: Load, rate_per_s: float, worker: WorkerProcess, audit: Audit, target: Target) -> int:
     """Publish and audit at the same time; then stop the worker, and read what it said last."""
     async with Tail(*target, audit) as tail:
         published = await _publish_and_read(load, rate_per_s, worker, tail, target)
@@ -125,8 +123,8 @@ async def _route(
 
 async def _publish_and_read(
     load: Load, rate_per_s: float, worker: WorkerProcess, tail: Tail, target: Target
-) -> Counts:
-    """Return when every input is answered, or when nothing was answered for long."""
+) -> int:
+    """Return how many were published: when every input is answered, or when nothing was answered for long."""
     line, audit, published = ProgressLine(), tail.audit, 0
 
     def count(so_far: int) -> None:
@@ -136,12 +134,14 @@ async def _publish_and_read(
     publishing = asyncio.create_task(simulate(*target, load, rate_per_s, count))
     answered, deadline_s = 0, time.monotonic() + _PATIENCE_S
     try:
-        while not (publishing.done() and answered == published):
+        while not (publishing.done() and answered >= published):
             await tail.read()
             if line.due:
                 line.show(progress(published, audit.report()))
             if not worker.running:
                 raise OutageError(f"the worker ended in the middle; its log ends:\n{worker.log[-2000:]}")
+            if publishing.done():
+                publishing.result()  # an outage is told at once
             if audit.answered > answered:
                 answered, deadline_s = audit.answered, time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline_s:
@@ -149,17 +149,17 @@ async def _publish_and_read(
                 _say(f"waited {_PATIENCE_S:g} s: {published - answered:,} inputs have no answer")
                 break
         line.show(progress(published, audit.report()))
-        return await publishing
+        return published
     finally:
         line.end()
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
 
-def _checked(report: Report, published: Counts) -> Report:
+def _checked(report: Report, published: int) -> Report:
     """The report, with a problem more when the broker does not hold all that it took."""
-    missing = published.total - report.leads_in - report.reservations_in
-    if not missing:
+    missing = published - report.leads_in - report.reservations_in
+    if missing <= 0:
         return report
     problem = f"lost: the broker took {missing} inputs more than it holds"
     return replace(report, lost=report.lost + missing, problems=(*report.problems, problem))

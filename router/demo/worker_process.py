@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -33,7 +32,7 @@ class WorkerProcess(ServerProcess):
         super().__init__()
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        self._environment = {**environment, "LEAD_ROUTER_METRICS_PORT": str(self.port)}
+        self.environment = {**environment, "LEAD_ROUTER_METRICS_PORT": str(self.port)}
         self._argv = argv
 
     @property
@@ -44,16 +43,6 @@ class WorkerProcess(ServerProcess):
     def command(self) -> list[str]:
         """Run the worker of this installation."""
         return list(self._argv)
-
-    def start(self) -> None:
-        """Start with our environment and the additions to it."""
-        before = dict(os.environ)
-        os.environ.update(self._environment)
-        try:
-            super().start()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
 
     def answers(self) -> bool:
         """Tell whether the worker says of itself that it is ready."""

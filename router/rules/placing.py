@@ -45,8 +45,9 @@ def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy
     by_store = order.index("store") if "store" in order else len(order)
     by_near = order.index("nearest") if "nearest" in order else len(order)
     by_owner = order.index("owner") if "owner" in order else len(order)
-    row = np.where(named & (by_store < by_near) | (near < 0), wanted.store_row, near)
-    rank_of_row = np.where(row == wanted.store_row, by_store, by_near)
+    by_name = named & (by_store < by_near) | (near < 0)
+    row = np.where(by_name, wanted.store_row, near)
+    rank_of_row = np.where(by_name, by_store, by_near)
     # a reservation is for its store, whoever the owner is
     owner_first = ~wanted.fixed_store & ((by_owner < rank_of_row) | (row < 0))
     return [

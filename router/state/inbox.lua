@@ -10,10 +10,10 @@
 local fresh = 0
 for i = 1, #KEYS / 2 do
   local inbox, feed = KEYS[2 * i - 1], KEYS[2 * i]
-  local lead, seq, record = ARGV[4 * i - 1], tonumber(ARGV[4 * i]), ARGV[4 * i + 1]
+  local lead, seq, record = ARGV[4 * i - 1], ARGV[4 * i], ARGV[4 * i + 1]
   local held = redis.call('HGET', inbox, lead)
   local known = held and tonumber(string.match(held, '^(%d+)|')) or 0
-  if seq > known then
+  if tonumber(seq) > known then
     -- a card that is over stays as its seq alone, so that an old record cannot bring it back
     redis.call('HSET', inbox, lead, seq .. '|' .. (ARGV[4 * i + 2] == '1' and record or ''))
     redis.call('XADD', feed, 'MAXLEN', '~', ARGV[2], '*', 'record', record)

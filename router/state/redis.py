@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
@@ -71,8 +72,9 @@ class Scripts:
         except ValueError as error:
             raise ConfigError(f"LEAD_ROUTER_REDIS_URL: {error}") from None
         source = files("router.state")
-        self._text = {name: source.joinpath(f"{name}.lua").read_text("utf-8") for name in SCRIPTS}
-        self._sha: dict[str, str] = {}
+        self._text = {name: source.joinpath(f"{name}.lua").read_bytes() for name in SCRIPTS}
+        # computed here, since several batches run at once and one must not see another's half-loaded scripts
+        self._sha = {name: sha1(text, usedforsecurity=False).hexdigest() for name, text in self._text.items()}
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
         """Run the calls in order, one round trip, and return their answers.
@@ -86,7 +88,8 @@ class Scripts:
         try:
             answers = await self._attempt(calls)
             if any(isinstance(answer, NoScriptError) for answer in answers):
-                self._sha.clear()
+                for text in self._text.values():
+                    await self.redis.script_load(text)
                 answers = await self._attempt(calls)
         except RedisError as error:
             raise sort_error(error) from error
@@ -100,9 +103,6 @@ class Scripts:
         await self.redis.aclose()
 
     async def _attempt(self, calls: Sequence[Call]) -> list[Any]:
-        if not self._sha:
-            for name, text in self._text.items():
-                self._sha[name] = await self.redis.script_load(text)
         pipeline = self.redis.pipeline(transaction=False)
         for call in calls:
             pipeline.execute_command(
