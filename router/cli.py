@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import orjson
 from router.config import Settings
 from router.delivery import EXIT_OUTAGE
 from router.errors import ConfigError, OutageError
+from topics.catalog import ASSIGNMENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -184,19 +185,81 @@ def simulate(  # noqa: PLR0913 - every option of the load
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the table.")
 @clear_errors
 def verify(*, as_json: bool) -> None:
-    """Audit what the topics hold; needs LEAD_ROUTER_KAFKA_URL.
+    """Audit what the topics hold, and Redis against them.
 
-    Reads every input, assignment and dead letter from the raw topics and counts again, with code that shares
-    nothing with the router: lost, doubled, over capacity, wrong price zone, out of order. The exit status is
-    1 when it finds any.
+    Reads every input, assignment and dead letter from the raw topics of LEAD_ROUTER_KAFKA_URL and counts
+    again, with code that shares nothing with the router: lost, doubled, over capacity, wrong price zone, out
+    of order. Where LEAD_ROUTER_REDIS_URL is set, every key there is compared with what the log says it should
+    hold; let the workers be idle meanwhile. The exit status is 1 when anything is found.
     """
     from router.demo.tail import verify  # noqa: PLC0415 - a help page needs no broker
     from router.demo.words import summary  # noqa: PLC0415 - same
 
     settings = Settings.from_env()
     report = asyncio.run(verify(_kafka_url(settings), settings.topic_prefix))
-    click.echo(orjson.dumps(report.as_dict()) if as_json else summary(report))
-    sys.exit(0 if report.ok else 1)
+    wrong = asyncio.run(_compare(settings, mend=False)) if settings.redis_url else {}
+    if as_json:
+        click.echo(orjson.dumps({**report.as_dict(), "redis": wrong}))
+    else:
+        click.echo(summary(report))
+        _name(wrong, checked=settings.redis_url is not None)
+    sys.exit(0 if report.ok and not wrong else 1)
+
+
+@main.command()
+@clear_errors
+def rebuild() -> None:
+    """Make Redis hold what the log says; stop the workers first.
+
+    Reads the topics of LEAD_ROUTER_KAFKA_URL, compares LEAD_ROUTER_REDIS_URL with them, names every
+    difference and writes the log's word over it. An empty Redis becomes what it was; a right one is left
+    alone.
+    """
+    wrong = asyncio.run(_compare(Settings.from_env(), mend=True))
+    _name(wrong, checked=True)
+    if wrong:
+        click.echo(f"{len(wrong):,} keys rebuilt")
+
+
+async def _compare(settings: Settings, *, mend: bool) -> dict[str, str]:
+    """The keys of Redis that differ from the log, after writing them anew if they are to be mended."""
+    from router.demo.words import ProgressLine  # noqa: PLC0415 - a help page needs no broker
+    from router.rebuild import differences, refuse_running_workers, repair, replay  # noqa: PLC0415 - same
+    from router.state.arbiter import Arbiter  # noqa: PLC0415 - same
+    from router.state.redis import Scripts  # noqa: PLC0415 - same
+    from router.topology import ensure_topics  # noqa: PLC0415 - same
+
+    kafka_url = _kafka_url(settings)
+    if settings.redis_url is None:
+        raise ConfigError("LEAD_ROUTER_REDIS_URL is not set: name the Redis that the workers use")
+    if mend:
+        await refuse_running_workers(kafka_url, settings.group)
+    line = ProgressLine()
+
+    def show(what: str, done: int, total: int) -> None:
+        if line.due or done == total:
+            line.show(f"{what}: {done:,} of {total:,}")
+
+    counts = await ensure_topics(kafka_url, settings.topic_prefix, settings.partitions)
+    scripts = Scripts(settings.redis_url)
+    try:
+        expected = await replay(kafka_url, settings.topic_prefix, counts, show)
+        wrong = await differences(expected, scripts, show)
+        if mend:
+            await repair(expected, wrong, scripts, show)
+            await Arbiter(scripts).note_epoch(settings.topic_prefix + ASSIGNMENTS.name)
+        return wrong
+    finally:
+        line.end()
+        await scripts.close()
+
+
+def _name(wrong: Mapping[str, str], *, checked: bool) -> None:
+    """Name every difference, one a line."""
+    for key, fault in wrong.items():
+        click.echo(f"  {key}: {fault}")
+    if checked:
+        click.echo(f"redis: {len(wrong):,} keys differ from the log" if wrong else "redis: as the log says")
 
 
 def _kafka_url(settings: Settings) -> str:

@@ -96,7 +96,7 @@ class Delivery:
         wait_s = 0.05
         bugs: list[Record] = []
         while True:
-            # a bug that is set aside is neither tried nor counted again, however long an outage lasts after it
+            # a bug once set aside is neither tried nor counted again, however long an outage lasts after it
             rest = [record for record in batch.records if record not in bugs]
             try:
                 await self._bisect(rest, work, bugs)

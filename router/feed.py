@@ -13,15 +13,23 @@ POLL_MS = 20
 
 
 class Feed:
-    """Every record of some topics, from the first one on; knows when it has caught up."""
+    """Every record of some topics, from the first one on; knows when it has caught up.
+
+    ``topics`` are full names with their partition counts.
+    """
 
     def __init__(self, brokers: Sequence[str], topics: Mapping[str, int]) -> None:
         self._brokers = list(brokers)
         self._partitions = [TopicPartition(name, part) for name, n in topics.items() for part in range(n)]
         self.caught_up = asyncio.Event()
+        self.total = 0
+        """How many records there were at the start."""
 
-    async def records(self) -> AsyncIterator[list[ConsumerRecord]]:
-        """Yield batches for ever; ``caught_up`` is set once everything there was at the start is out."""
+    async def records(self, *, follow: bool = True) -> AsyncIterator[list[ConsumerRecord]]:
+        """Yield batches; ``caught_up`` is set once everything there was at the start is out.
+
+        With ``follow`` it goes on for ever, else it ends there.
+        """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._brokers,
             group_id=None,
@@ -29,10 +37,12 @@ class Feed:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=POLL_MS,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(self._partitions)
             ends = await consumer.end_offsets(self._partitions)
+            begins = await consumer.beginning_offsets(self._partitions)
+            self.total = sum(ends.values()) - sum(begins.values())
             while True:
                 polled = await consumer.getmany(timeout_ms=200)
                 for batch in polled.values():
@@ -40,6 +50,8 @@ class Feed:
                 ends = {part: end for part, end in ends.items() if await consumer.position(part) < end}
                 if not ends:
                     self.caught_up.set()
+                    if not follow:
+                        return
         finally:
             await consumer.stop()
 

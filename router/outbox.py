@@ -8,7 +8,6 @@ from router.publish import Outgoing
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, Request
 from router.rules.offers import Answer, assignment
-from router.rules.placing import Home
 from router.rules.reasons import decision
 from scoring.explain import Explanation
 from scoring.rank import Ranking
@@ -41,10 +40,9 @@ class Outbox:
             out.append(Outgoing(name, partition, record.key, value, headers))
         return out
 
-    def results(  # noqa: PLR0913, PLR0917 - everything a result is made of
+    def results(
         self,
         batch: Sequence[Request],
-        homes: Sequence[Home],
         answers: Sequence[Answer],
         ranking: Ranking,
         why: Explanation,
@@ -56,7 +54,7 @@ class Outbox:
             if answer.result == "conflict":
                 continue
             key = request.event.member_id.encode()
-            made = assignment(request, answer, homes[row].owner_id)
+            made = assignment(request, answer)
             out.append(self.record(ASSIGNMENTS, key, made))
             if answer.result != "replay":
                 out.append(self.record(DECISIONS, key, decision(made, row, ranking, why, roster)))

@@ -115,7 +115,7 @@ class Reference:
             identity = f"{cell.partition('/')[0]}/{guide_id}"
             guide, here = guides[identity], presence.get(identity)
             store = stores[f"{guide.brand}/{guide.store_id}"]
-            # it grows with each of its parts, so workers that know more overrule the others; the guide's comes
+            # it grows with each part, so that workers that know more overrule the others; the guide's comes
             # first because it names the store, and the store a guide moves to may have a lower version
             version = guide.version * _PAST_VERSIONS + store.version
             self._versions.append(version * _PAST_VERSIONS + (here.occurred_at_ms if here else 0))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from topics.fields import Count, Event, Id, Ms, RequestKind, Text, Version
+from topics.fields import Count, Event, Id, Ms, QueueName, RequestKind, Text, Version
 
 State = Literal[
     "waiting",
@@ -60,7 +60,7 @@ class Assignment(Event, frozen=True):
     cause: Cause
     guide_id: Id | None = None
     store_id: Id | None = None
-    queue: Text | None = None
+    queue: QueueName | None = None
     score: float | None = None
     respond_by_ms: Ms | None = None
     action: Action | None = None
@@ -101,4 +101,4 @@ class Decision(Event, frozen=True):
         dict[str, float], Meta(description="weight x feature of the winner; sums to score")
     ] = {}
     runners_up: tuple[RunnerUp, ...] = ()
-    queue: Text | None = None
+    queue: QueueName | None = None

@@ -17,6 +17,7 @@ Id = Annotated[
 ]
 Tag = Annotated[str, Meta(min_length=1, max_length=64, description="a service, skill or need")]
 Text = Annotated[str, Meta(max_length=200, description="text for people; never part of a key")]
+QueueName = Annotated[str, Meta(min_length=1, max_length=700, description="a market, or a store in it")]
 Ms = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="epoch milliseconds, UTC")]
 Fen = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX, description="integer fen, 1/100 yuan")]
 AmountFen = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="integer fen, not negative")]

@@ -37,3 +37,8 @@ class Store(Event, frozen=True):
     timezone: Annotated[str, Meta(max_length=64)] | None = None
     slot_minutes: Annotated[int, Meta(ge=1, le=1440)] | None = None
     slots: dict[Tag, Count] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse a market that would be taken for none."""
+        if self.market == "-":
+            raise ValueError("market: '-' stands for no market; leave the field out")

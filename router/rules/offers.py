@@ -19,7 +19,8 @@ ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
 class Offer:
     """One lead as the claim script is asked about it.
 
-    ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks.
+    ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the
+    member's own guide ends in ``|o``.
     """
 
     cell: str
@@ -71,15 +72,27 @@ def offer(request: Request, cell: str, shortlist: str, terms: Terms) -> Offer:
     )
 
 
+#: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
+HQ = "@hq"
+
+
 def queue_of(request: Request, cell: str) -> str:
-    """The named queue in which a lead waits: its store's, its market's, or headquarters'."""
-    if request.event.store_id is not None:
-        return f"store/{request.event.store_id}"
+    """The named queue in which a lead waits: its market's, or its store's in that market.
+
+    The name begins with the market, so that the log tells the cell in which a lead waits.
+    """
     market = cell.partition("/")[2]
-    return "hq" if market == "-" else f"market/{market}"
+    queue = HQ if market == "-" else market
+    return queue if request.event.store_id is None else f"{queue}/store/{request.event.store_id}"
 
 
-def assignment(request: Request, answer: Answer, owner_id: str) -> Assignment:
+def cell_of_queue(brand: str, queue: str) -> str:
+    """The cell of a queue that ``queue_of`` has named."""
+    market = queue.partition("/")[0]
+    return f"{brand}/{'-' if market == HQ else market}"
+
+
+def assignment(request: Request, answer: Answer) -> Assignment:
     """The record of an answer; the same for every repeat of the same request."""
     event = request.event
     state, at_ms, respond_by_ms, policy_version, lead_at_ms, choice = answer.stored.split(" ")
@@ -97,9 +110,10 @@ def assignment(request: Request, answer: Answer, owner_id: str) -> Assignment:
             policy_version=int(policy_version),
             cause=cause,
             queue=choice,
+            respond_by_ms=int(respond_by_ms),
             lead_at_ms=int(lead_at_ms),
         )
-    guide_id, store_id, score = choice.split("|")
+    guide_id, store_id, score, *owner = choice.split("|")
     return Assignment(
         brand=event.brand,
         lead_id=request.lead_id,
@@ -115,6 +129,16 @@ def assignment(request: Request, answer: Answer, owner_id: str) -> Assignment:
         store_id=store_id,
         score=float(score),
         respond_by_ms=int(respond_by_ms),
-        action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=guide_id == owner_id),
+        action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=bool(owner)),
         lead_at_ms=int(lead_at_ms),
     )
+
+
+def stored_answer(made: Assignment) -> str:
+    """What the claim script has stored for a record that ``assignment`` made."""
+    if made.state == "waiting":
+        choice = made.queue
+    else:
+        owner = "|o" if made.action is not None and made.action.code.endswith(".owner") else ""
+        choice = f"{made.guide_id}|{made.store_id}|{made.score or 0:.4f}{owner}"
+    return f"{made.state} {made.at_ms} {made.respond_by_ms} {made.policy_version} {made.lead_at_ms} {choice}"

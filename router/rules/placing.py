@@ -74,6 +74,7 @@ def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], ro
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     batch: Sequence[Request],
     homes: Sequence[Home],
+    wanted: Requests,
     ranking: Ranking,
     roster: Roster,
     policy: Policy,
@@ -82,12 +83,14 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
 ) -> list[Offer]:
     """What the claim script is asked: each request with its shortlist and its terms."""
     guide_rows = ranking.guide_row
+    owners = np.repeat(wanted.owner_row, np.diff(ranking.start)) == guide_rows
     entries = [
-        f"{roster.guide_ids[guide]}|{roster.store_ids[store]}|{score:.4f}"
-        for guide, store, score in zip(
+        f"{roster.guide_ids[guide]}|{roster.store_ids[store]}|{score:.4f}{'|o' if owner else ''}"
+        for guide, store, score, owner in zip(
             guide_rows.tolist(),
             roster.guide_store[guide_rows].tolist(),
             ranking.score.tolist(),
+            owners.tolist(),
             strict=True,
         )
     ]

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal
 from router.state import keys
-from router.state.redis import Call, Scripts, sort_error
+from router.state.redis import Call, Scripts, checked, sort_error
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ class Arbiter:
         pipeline = self.scripts.redis.pipeline(transaction=False)
         for cell in cells:
             pipeline.zrange(key(cell), 0, last, withscores=True)
-        return await self._ask(pipeline.execute()) if cells else []
+        return checked(await self._ask(pipeline.execute(raise_on_error=False)))
 
 
 def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:

@@ -68,6 +68,21 @@ def epoch(log_name: str) -> str:
     return f"lr:epoch:{log_name}"
 
 
+def is_feed(key: str) -> bool:
+    """Whether a key is a guide's feed, which follows along and is not part of the state."""
+    return "}:feed:" in key
+
+
+def is_sorted_set(key: str) -> bool:
+    """Whether a key holds a sorted set."""
+    return key.endswith(("}:open", "}:waiting"))
+
+
+def expires(key: str) -> bool:
+    """Whether a key is forgotten after the time that answers are remembered."""
+    return any(f"}}:{name}:" in key for name in ("lead", "cell", "journey", "inbox"))
+
+
 def tag(key: str) -> str:
     """The hash tag of a key."""
     return key[key.index("{") + 1 : key.index("}")]

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
@@ -93,10 +94,7 @@ class Scripts:
                 answers = await self._attempt(calls)
         except RedisError as error:
             raise sort_error(error) from error
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise sort_error(answer) from answer
-        return answers
+        return checked(answers)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -111,8 +109,18 @@ class Scripts:
         return await pipeline.execute(raise_on_error=False)
 
 
+def checked(answers: list[Any]) -> list[Any]:
+    """The answers of a pipeline that does not raise by itself, which would hide an error's first word."""
+    for answer in answers:
+        if isinstance(answer, RedisError):
+            raise sort_error(answer) from answer
+    return answers
+
+
 def sort_error(error: RedisError) -> OutageError | EffectError:
     """Tell what passes by itself from what nobody foresaw."""
+    if isinstance(error, AuthenticationError):  # a ConnectionError to redis-py, but waiting does not help
+        return EffectError(f"Redis: {error}")
     if isinstance(error, _TRANSIENT) or str(error).startswith(_TRANSIENT_WORDS):
-        return OutageError(f"Redis: {error!r}")
-    return EffectError(f"Redis: {error!r}")
+        return OutageError(f"Redis: {type(error).__name__}: {error}")
+    return EffectError(f"Redis: {type(error).__name__}: {error}")

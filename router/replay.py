@@ -1,0 +1,155 @@
+"""What Redis should hold, worked out from the log alone: the one answer behind ``rebuild`` and ``verify``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.intake import Record, Request, read
+from router.rules.offers import cell_of_queue, stored_answer
+from router.rules.ownership import read_bindings
+from router.state import keys
+from topics.assignments import LIVE_STATES, Assignment
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
+from topics.codec import BadEventError, decode
+
+#: What has to be read, one group after the other: stores and guides before what refers to them.
+REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (
+    REFERENCE_TOPICS,
+    (LEADS, RESERVATIONS, BINDINGS),
+    (ASSIGNMENTS,),
+)
+
+Lead = tuple[str, str, str]
+"""Brand, kind, id."""
+
+
+Content = dict[str, bytes] | dict[str, int] | str
+"""A hash, a sorted set with its scores, or a string."""
+
+
+@dataclass(slots=True)
+class Replay:
+    """Redis as it should be: feed it the topics in the order of ``REPLAY_TOPICS``, then ``finish``.
+
+    ``contents`` holds every key of the state; ``brands`` whose they are.
+    """
+
+    contents: dict[str, Any] = field(default_factory=dict)
+    brands: set[str] = field(default_factory=set)
+    reference: Reference = field(default_factory=lambda: Reference(_unheard))
+    _digests: dict[Lead, str] = field(default_factory=dict)
+    _newest: dict[Lead, Assignment] = field(default_factory=dict)
+
+    def feed(self, topic: Topic, records: list[Record]) -> None:
+        """Take records of one topic, in the order of their partition."""
+        if topic in REFERENCE_TOPICS:
+            for record in records:
+                self.reference.apply(topic, record.key, record.value)
+        elif topic in {LEADS, RESERVATIONS}:
+            for request in read(topic, records)[0]:
+                self._digests.setdefault(_identity(request), request.digest)
+        elif topic is BINDINGS:
+            self._bind(records)
+        elif topic is ASSIGNMENTS:
+            for record in records:
+                self._project(record)
+
+    def next_group(self) -> None:
+        """Everything of the group before is in: make the roster that the next one refers to."""
+        self.reference.refresh(0)
+
+    def finish(self, now_ms: int) -> None:
+        """Derive what follows from the time and from the newest state of each lead."""
+        for cell, guide_id, version, capacity in self.reference.refresh(now_ms):
+            self._hash(keys.capacity(cell))[guide_id] = f"{version}:{capacity}".encode()
+            self.brands.add(cell.partition("/")[0])
+        for identity, made in self._newest.items():
+            self._decide(identity, made)
+
+    def fault(self, key: str, held: Content | None) -> str | None:
+        """What is wrong with the content that Redis holds; None where it is right."""
+        wanted = self.contents[key]
+        if not held:
+            return "is missing"
+        if isinstance(wanted, str) or isinstance(held, str):
+            return None if held == wanted else f"is {held!r}, should be {wanted!r}"
+        for name in sorted({*wanted, *held}):
+            if not _agree(key, name, wanted.get(name), held.get(name)):
+                return f"{name}: is {held.get(name)!r:.200}, should be {wanted.get(name)!r:.200}"
+        return None
+
+    def _hash(self, key: str) -> dict[str, Any]:
+        made: dict[str, Any] = self.contents.setdefault(key, {})
+        return made
+
+    def _bind(self, records: list[Record]) -> None:
+        for brand, member_id, at_ms, owner, cell in read_bindings(records, self.reference.cell_of_guide)[0]:
+            self.brands.add(brand)
+            held = self._hash(keys.member(brand, member_id))
+            if at_ms > int(held.get("owner_at", b"-1")):
+                held.update(owner=owner.encode(), owner_cell=cell.encode(), owner_at=b"%d" % at_ms)
+
+    def _project(self, record: Record) -> None:
+        try:
+            made = decode(Assignment, record.value)
+        except BadEventError:
+            return
+        value = record.value or b""
+        journey = self._hash(keys.journey(made.brand, made.member_id, made.kind, made.lead_id))
+        if str(made.seq) in journey:
+            return  # the first record of a seq wins
+        journey[str(made.seq)] = value
+        if made.guide_id is not None:
+            self._card(made, value)
+        identity = (made.brand, made.kind, made.lead_id)
+        self.brands.add(made.brand)
+        if identity not in self._newest or made.seq > self._newest[identity].seq:
+            self._newest[identity] = made
+
+    def _card(self, made: Assignment, value: bytes) -> None:
+        inbox = self._hash(keys.inbox(made.brand, made.guide_id or ""))
+        lead = f"{made.kind}|{made.lead_id}"
+        if made.seq > int(inbox.get(lead, b"0|").partition(b"|")[0]):
+            inbox[lead] = b"%d|%b" % (made.seq, value if made.state in LIVE_STATES else b"")
+
+    def _decide(self, identity: Lead, made: Assignment) -> None:
+        brand, kind, lead_id = identity
+        cell = self._cell(made)
+        self.contents[keys.lead_cell(brand, made.member_id, kind, lead_id)] = cell
+        self.contents[keys.lead(cell, kind, lead_id)] = {
+            "s": made.state.encode(),
+            "q": b"%d" % made.seq,
+            "n": b"%d" % made.attempt,
+            "a": stored_answer(made).encode(),
+            "d": self._digests.get(identity, "").encode(),
+        }
+        if made.state in LIVE_STATES:
+            self._hash(keys.open_attempts(cell))[f"{made.guide_id}|{kind}|{lead_id}"] = 0
+        elif made.state == "waiting":
+            self._hash(keys.waiting(cell))[f"{made.queue}|{kind}|{lead_id}"] = made.lead_at_ms or 0
+
+    def _cell(self, made: Assignment) -> str:
+        if made.store_id is None:
+            return cell_of_queue(made.brand, made.queue or "")
+        row = self.reference.roster.store_row(made.brand, made.store_id)
+        return self.reference.roster.cell_of(row) if row >= 0 else f"{made.brand}/-"
+
+
+def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
+    if "}:member:" in key and name == "owner_cell":
+        return True  # it was the owner's cell when the bond was made; the owner may have moved since
+    if key.endswith("}:capacity") and wanted is None:
+        return bool(held.endswith(b":0"))  # a guide who has left the cell keeps a zero there
+    if "}:lead:" in key and name == "d" and not wanted:
+        return True  # the lead itself is no longer in the log
+    return bool(wanted == held)
+
+
+def _unheard(topic: str, reason: str) -> None:
+    """Refused reference records are the workers' business."""
+
+
+def _identity(request: Request) -> Lead:
+    return (request.event.brand, request.kind, request.lead_id)

@@ -1,0 +1,152 @@
+"""What Prometheus reads: whole batches in one step, the right buckets, nothing about persons."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import math
+import urllib.request
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.metrics import BOUNDS_S, Durations, Lag, Metrics
+
+
+def samples(registry):
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+    }
+
+
+def durations(label=None):
+    registry, metric = CollectorRegistry(), Durations("x_seconds", "Some.", label)
+    registry.register(metric)
+    return registry, metric
+
+
+@given(st.lists(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS_S), max_size=20), min_size=1, max_size=4))
+def test_a_histogram_counts_what_prometheus_counts(batches):
+    """A value on a bound belongs below it (``le``), the last bucket holds all."""
+    registry, metric = durations()
+    for batch in batches:
+        metric.observe(batch)
+    values = sorted(value for batch in batches for value in batch)
+    found = samples(registry)
+    for bound in BOUNDS_S:
+        below = bisect.bisect_right(values, bound)
+        assert found["x_seconds_bucket", (("le", str(bound)),)] == below
+    assert found["x_seconds_bucket", (("le", "+Inf"),)] == found["x_seconds_count", ()] == len(values)
+    assert math.isclose(found["x_seconds_sum", ()], math.fsum(values), abs_tol=1e-9)
+
+
+def test_a_histogram_keeps_its_labels_apart():
+    registry, metric = durations("stage")
+    metric.observe(0.004, "claim")
+    metric.observe([0.004, 99.0], "route")
+    found = samples(registry)
+    assert found["x_seconds_count", (("stage", "claim"),)] == 1
+    assert found["x_seconds_bucket", (("le", "60.0"), ("stage", "route"))] == 1
+    assert found["x_seconds_count", (("stage", "route"),)] == 2
+
+
+def test_a_histogram_may_be_read_while_it_counts():
+    """The listener answers in a thread of its own, also between the steps of the first observation."""
+    registry, metric = durations("stage")
+
+    class Watched(dict):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            samples(registry)
+
+    metric._counts, metric._sums = Watched(), Watched()
+    metric.observe(0.1, "claim")
+    assert samples(registry)["x_seconds_sum", (("stage", "claim"),)] == 0.1
+
+
+def test_a_timed_step_is_counted_whether_it_succeeds_or_not():
+    metrics = Metrics("1")
+
+    async def step(number, *, fails=False):
+        """What it does."""
+        if fails:
+            raise LookupError
+        return number + 1
+
+    timed = metrics.timed("claim", step)
+    assert timed.__doc__ == "What it does."
+    assert asyncio.run(timed(1)) == 2
+    with pytest.raises(LookupError):
+        asyncio.run(timed(1, fails=True))
+    assert samples(metrics.registry)["leadrouter_stage_seconds_count", (("stage", "claim"),)] == 2
+
+
+def test_claims_are_counted_by_result():
+    metrics = Metrics("1")
+    metrics.count_claims(["ok", "ok", "waiting"])
+    metrics.count_claims([])
+    metrics.count_claims(["ok", "replay", "conflict"])
+    found = samples(metrics.registry)
+    for result, count in {"ok": 3, "waiting": 1, "replay": 1, "conflict": 1}.items():
+        assert found["leadrouter_claim_total", (("result", result),)] == count
+
+
+def test_lag_is_read_when_somebody_asks():
+    metrics, lag = Metrics("1"), {("leads", 0): 5}
+    metrics.registry.register(Lag(lambda: lag))
+    lag["leads", 1] = 7
+    found = samples(metrics.registry)
+    assert found["leadrouter_consumer_lag_records", (("partition", "0"), ("topic", "leads"))] == 5
+    assert found["leadrouter_consumer_lag_records", (("partition", "1"), ("topic", "leads"))] == 7
+
+
+def test_t03_metrics_are_served_on_the_loopback_address_only_and_parse(monkeypatch):
+    import router.metrics as module  # noqa: PLC0415 - to see what its listener is bound to
+
+    servers, start = [], module.start_http_server
+
+    def noted(*args, **kwargs):
+        servers.append(start(*args, **kwargs))
+        return servers[-1]
+
+    monkeypatch.setattr(module, "start_http_server", noted)
+    metrics = Metrics("1.2.3")
+    metrics.events.labels("leads", "routed").inc(3)
+    metrics.decision.observe([0.01, 0.02])
+    port = metrics.serve(0)
+    ((server, thread),) = servers
+    try:
+        assert server.server_address == ("127.0.0.1", port)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["leadrouter_events"].samples[0].value == 3
+    assert families["leadrouter_decision_seconds"].type == "histogram"
+    assert families["leadrouter_build_info"].samples[0].labels == {"version": "1.2.3"}
+
+
+def test_t06_no_label_names_a_person():
+    metrics = Metrics("1")
+    metrics.registry.register(Lag(lambda: {("leads", 0): 1}))
+    metrics.refused.labels("guides", "invalid").inc()
+    metrics.dead_letters.labels("bug").inc()
+    metrics.events.labels("leads", "routed").inc()
+    metrics.count_claims(["ok"])
+    metrics.stage.observe(0.1, "claim")
+    labels = {
+        name
+        for family in metrics.registry.collect()
+        if family.name.startswith("leadrouter_")
+        for sample in family.samples
+        for name in sample.labels
+    }
+    assert labels == {"topic", "partition", "outcome", "reason", "result", "stage", "le", "version"}

@@ -1,0 +1,450 @@
+"""What follows from an event, as pure functions: intake, places, offers, records, reasons, dead letters."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from router.outbox import Outbox
+from router.rules.actions import TEXTS, WHY, action
+from router.rules.dead_letters import dead_letter
+from router.rules.intake import Refusal, read
+from router.rules.offers import Answer, assignment, cell_of_queue, queue_of, stored_answer
+from router.rules.ownership import read_bindings
+from router.rules.placing import Home, offers, proposals, settle
+from router.rules.reasons import decision, winners
+from scoring.eligibility import ELIGIBILITY
+from scoring.explain import explain
+from scoring.features import FEATURES
+from scoring.layout import cell_name
+from scoring.policy import Policy
+from scoring.rank import rank
+from scoring.requests import columns
+from scoring.roster import build
+from tests.scoring_world import NOW_MS, world, worlds
+from topics.assignments import Assignment, Decision
+from topics.bindings import Binding
+from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
+from topics.codec import MESSAGE_BYTES_MAX, decode, encode, partition_of
+from topics.guides import Guide
+from topics.leads import Lead
+from topics.reservations import Reservation
+from topics.stores import Store
+
+
+@dataclass(frozen=True)
+class Record:
+    value: bytes | None
+    offset: int = 0
+    topic: str = "t.leads"
+    partition: int = 3
+    key: bytes | None = b"m"
+    timestamp: int = 17
+
+
+def lead(lead_id="l", **more):
+    return Lead(**({"lead_id": lead_id, "member_id": "m", "brand": "b", "occurred_at_ms": 5} | more))
+
+
+def reservation(reservation_id="r", **more):
+    fields = {"version": 1, "member_id": "m", "brand": "b", "occurred_at_ms": 5, "store_id": "s1"}
+    fields |= {"starts_at_ms": 10, "ends_at_ms": 20, "status": "booked"} | more
+    return Reservation(reservation_id=reservation_id, **fields)
+
+
+def requests(topic, *events):
+    """Events as the intake makes requests of them."""
+    found, refusals = read(topic, [Record(encode(event), offset) for offset, event in enumerate(events)])
+    assert not refusals
+    return found
+
+
+# --- intake ------------------------------------------------------------------------------------------------
+
+
+def test_intake_keeps_the_order_of_both_lists():
+    values = [
+        *(encode(lead("a")), b"bad", encode(lead("b")), None, b"x" * (MESSAGE_BYTES_MAX + 1)),
+        *(encode(lead("a")), b'{"lead_id":"l"}', encode(lead("c"))[:-1] + b',"brand":"b"}'),
+    ]
+    records = [Record(value, offset) for offset, value in enumerate(values)]
+    found, refusals = read(LEADS, records)
+    assert [(request.lead_id, request.record.offset) for request in found] == [("a", 0), ("b", 2), ("a", 5)]
+    assert [(refusal.record.offset, refusal.reason) for refusal in refusals] == [
+        *((1, "not_json"), (3, "tombstone"), (4, "too_large"), (6, "invalid"), (7, "duplicate_key")),
+    ]
+    assert "member_id" in refusals[3].detail
+
+
+def test_f42_the_digest_tells_content_apart_and_nothing_else():
+    [one, same, other] = requests(LEADS, lead(), lead(), lead(needs=("suits",)))
+    assert one.digest == same.digest != other.digest
+    spaced = encode(lead()).replace(b",", b" ,\n") + b" "
+    newer = encode(lead())[:-1] + b',"of_next_year":1}'
+    found, _ = read(LEADS, [Record(spaced), Record(newer)])
+    assert {request.digest for request in found} == {one.digest}
+
+
+def test_a_later_version_of_a_reservation_is_no_conflict():
+    found = requests(RESERVATIONS, reservation(), reservation(version=2, starts_at_ms=11))
+    assert len({request.digest for request in found}) == 1
+    assert {(request.kind, request.lead_id) for request in found} == {("reservation", "r")}
+
+
+@pytest.mark.parametrize("status", ["changed", "cancelled", "arrived", "no_show"])
+def test_what_is_not_followed_yet_is_refused_whole(status):
+    found, [refusal] = read(RESERVATIONS, [Record(encode(reservation(status=status)))])
+    assert found == []
+    assert refusal.reason == "unsupported"
+    assert status in refusal.detail
+
+
+# --- where a request is decided ----------------------------------------------------------------------------
+
+
+def store(store_id, lat, **more):
+    fields = {"brand": "b", "version": 1, "lon": 121.0, "kind": "franchise", "active": True} | more
+    return Store(store_id=store_id, lat=lat, market=f"m{store_id}", **fields)
+
+
+@pytest.fixture
+def roster():
+    """Three stores, each of a market of its own; a guide in each."""
+    stores = [store("s1", 31.0), store("s2", 31.05), store("s3", 39.0)]
+    guides = [
+        Guide(guide_id=f"g{n}", brand="b", version=1, store_id=f"s{n}", active=True, capacity=2)
+        for n in (1, 2, 3)
+    ]
+    return build(stores, guides, [], capacity_default=1)
+
+
+HERE = {"lat": 31.0, "lon": 121.0}
+ORDERS = [("store", "owner", "nearest"), ("nearest", "owner", "store"), ("owner", "nearest", "store")]
+ORDERS += [("nearest",), ("owner",), ("store", "nearest", "owner")]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize("named", ["s1", "s2", "s9", None])
+@pytest.mark.parametrize("there", [True, False])
+def test_the_cell_is_of_the_first_place_in_the_policys_order_that_the_lead_has(roster, order, named, there):
+    """Places outside of the order are the last resort; the owner is asked only where he comes first."""
+    event = lead(store_id=named, **(HERE if there else {}))
+    has = {"store": "b/ms1" if named == "s1" else "b/ms2" if named == "s2" else None}
+    has["nearest"] = "b/ms1" if there else None
+    policy = Policy(cell_order=order)
+    [proposal] = proposals(requests(LEADS, event), columns([event], roster), roster, policy)
+    places = [place for place in (*order, "nearest", "store") if place != "owner" and has[place]]
+    assert proposal.cell == (has[places[0]] if places else "b/-")
+    reach = (*order, "nearest", "store", "owner")
+    assert proposal.owner_first == (not places or reach.index("owner") < reach.index(places[0]))
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize(("store_id", "cell"), [("s2", "b/ms2"), ("s9", "b/-")])
+def test_a_reservation_is_decided_at_its_store_whoever_the_owner_is(roster, order, store_id, cell):
+    event = reservation(store_id=store_id)
+    [proposal] = proposals(
+        requests(RESERVATIONS, event), columns([event], roster), roster, Policy(cell_order=order)
+    )
+    assert (proposal.cell, proposal.owner_first) == (cell, False)
+    assert (proposal.kind, proposal.lead_id, proposal.brand, proposal.member_id) == (
+        *("reservation", "r", "b", "m"),
+    )
+
+
+def test_settling_enters_cell_and_owner(roster):
+    events = [lead(str(n)) for n in range(4)]
+    wanted = columns(events, roster)
+    homes = [Home("b/ms2", "g3"), Home("b/ms1", ""), Home("b/gone", "gone"), Home("b/-", "")]
+    settle(wanted, requests(LEADS, *events), homes, roster)
+    assert wanted.cell.tolist() == [roster.cell_row("b/ms2"), roster.cell_row("b/ms1"), -1, -1]
+    assert wanted.owner_row.tolist() == [roster.guide_row("b", "g3"), -1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("event", "cell", "queue"),
+    [
+        (lead(store_id="s9"), "b/x", "x/store/s9"),
+        (lead(store_id="s9"), "b/-", "@hq/store/s9"),
+        (lead(), "b/%E4%B8%8A", "%E4%B8%8A"),
+        (lead(), "b/-", "@hq"),
+    ],
+)
+def test_a_queue_is_named_after_where_a_lead_waits(event, cell, queue):
+    [request] = requests(LEADS, event)
+    assert queue_of(request, cell) == queue
+    assert cell_of_queue("b", queue) == cell
+
+
+@given(st.none() | st.text(min_size=1, max_size=64), st.sampled_from((None, "s1", "store")))
+def test_the_log_tells_the_cell_in_which_a_lead_waits(market, store_id):
+    [request] = requests(LEADS, lead(store_id=store_id))
+    cell = cell_name("b", market)
+    assert cell_of_queue("b", queue_of(request, cell)) == cell
+
+
+# --- offers and the records of their answers ---------------------------------------------------------------
+
+
+def decided(around, policy):
+    """A world's batch, ranked and answered by a claim that skips every third choice."""
+    roster = around.roster()
+    batch = [
+        *requests(LEADS, *[event for event in around.events if isinstance(event, Lead)]),
+        *requests(RESERVATIONS, *[event for event in around.events if isinstance(event, Reservation)]),
+    ]
+    homes = [
+        Home(around.homes[each.lead_id][0] or "b/-", around.homes[each.lead_id][1] or "") for each in batch
+    ]
+    wanted = columns([request.event for request in batch], roster)
+    settle(wanted, batch, homes, roster)
+    ranking = rank(wanted, roster, policy, NOW_MS)
+    asked = offers(batch, homes, wanted, ranking, roster, policy, ["new"] * len(batch), NOW_MS)
+    answers = []
+    for row, each in enumerate(asked):
+        entries = each.shortlist.split()[row % 3 == 2 :]
+        state, choice = ("offered", entries[0]) if entries else ("waiting", each.queue)
+        result = "ok" if entries else "waiting"
+        answers.append(Answer(result, 1, int(bool(entries)), f"{state} {each.terms} {choice}"))
+    why = explain(ranking, wanted, roster, policy, NOW_MS, rows=winners(batch, answers, roster))
+    return roster, batch, homes, ranking, asked, answers, why
+
+
+@settings(deadline=None, max_examples=30)
+@example(world(3))
+@given(worlds())
+def test_an_offer_holds_the_ranking_and_its_terms(around):
+    policy = Policy(version=7, respond_s={"new": 60})
+    roster, batch, homes, ranking, asked, _, _ = decided(around, policy)
+    for row, (request, home, each) in enumerate(zip(batch, homes, asked, strict=True)):
+        arrival_ms = request.event.occurred_at_ms
+        assert each.terms == f"{NOW_MS} {NOW_MS + 60_000} 7 {arrival_ms}"
+        assert (each.cell, each.kind, each.lead_id) == (home.cell, request.kind, request.lead_id)
+        assert (each.digest, each.arrival_ms) == (request.digest, arrival_ms)
+        entries = [entry.split("|") for entry in each.shortlist.split()]
+        rows = range(ranking.start[row], ranking.start[row + 1])
+        assert [entry[0] for entry in entries] == [roster.guide_ids[ranking.guide_row[n]] for n in rows]
+        for guide, store_id, score, *owner in entries:
+            assert owner == (["o"] if guide == home.owner_id else [])
+            held = roster.guide_store[roster.guide_row(request.event.brand, guide)]
+            assert store_id == roster.store_ids[held]
+            assert 0 <= float(score) <= 1
+
+
+@settings(deadline=None, max_examples=30)
+@example(world(3))
+@given(worlds())
+def test_a_decision_says_why(around):
+    """Contributions sum to the score, runners-up stand below by their margin, filters count the refused."""
+    roster, batch, _, ranking, _, answers, why = decided(around, Policy())
+    for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
+        made = assignment(request, answer)
+        reasons = decision(made, row, ranking, why, roster)
+        assert decode(Decision, encode(reasons)) == reasons
+        assert decode(Assignment, encode(made)) == made
+        assert (reasons.lead_id, reasons.kind, reasons.seq) == (made.lead_id, made.kind, made.seq)
+        assert set(reasons.filters) <= {name for name, _ in ELIGIBILITY}
+        assert reasons.candidates == ranking.seen[row]
+        if made.guide_id is None:
+            assert (reasons.queue, reasons.score, reasons.runners_up) == (made.queue, None, ())
+            continue
+        assert reasons.guide_id == made.guide_id
+        assert reasons.score == pytest.approx(made.score, abs=2e-4)
+        assert list(reasons.contributions) == [name for name, _ in FEATURES]
+        assert sum(reasons.contributions.values()) == pytest.approx(reasons.score, abs=5e-4)
+        for other in reasons.runners_up:
+            assert other.guide_id != made.guide_id
+            assert reasons.score - other.score == pytest.approx(other.margin, abs=2e-4)
+
+
+STORED = "offered 1000 61000 7 5 g1|s1|0.5000"
+
+
+def test_an_assignment_is_made_of_the_stored_answer_and_its_replay_is_the_same():
+    [request] = requests(LEADS, lead(lat=1.0, lon=2.0))
+    first = assignment(request, Answer("ok", 1, 1, STORED))
+    assert first == assignment(request, Answer("replay", 1, 1, STORED))
+    assert (first.state, first.guide_id, first.store_id, first.score) == ("offered", "g1", "s1", 0.5)
+    assert (first.at_ms, first.respond_by_ms, first.policy_version, first.lead_at_ms) == (1000, 61000, 7, 5)
+    assert (first.seq, first.attempt, first.cause.kind, first.cause.id) == (1, 1, "lead", "l")
+    assert first.queue is None
+    waiting = assignment(request, Answer("waiting", 1, 0, "waiting 1000 61000 7 5 x/store/s1"))
+    assert (waiting.state, waiting.queue, waiting.guide_id, waiting.action) == (
+        *("waiting", "x/store/s1", None, None),
+    )
+    assert (waiting.at_ms, waiting.attempt, waiting.respond_by_ms) == (1000, 0, 61000)
+
+
+@settings(deadline=None, max_examples=20)
+@example(world(3))
+@given(worlds())
+def test_the_log_tells_what_the_claim_has_stored(around):
+    _, batch, _, _, _, answers, _ = decided(around, Policy(version=7))
+    for request, answer in zip(batch, answers, strict=True):
+        made = decode(Assignment, encode(assignment(request, answer)))
+        assert stored_answer(made) == answer.stored
+
+
+def test_the_members_own_guide_is_told_so_whoever_asks_again():
+    [request] = requests(LEADS, lead(lat=1.0, lon=2.0))
+    made = assignment(request, Answer("replay", 1, 1, f"{STORED}|o"))
+    assert made.action.code == "contact.owner"
+    assert stored_answer(made) == f"{STORED}|o"
+
+
+def test_the_guide_of_an_answer():
+    assert Answer("ok", 1, 1, STORED).guide_id == "g1"
+    assert Answer("waiting", 1, 0, "waiting 1 2 3 4 store/s").guide_id is None
+
+
+# --- actions -----------------------------------------------------------------------------------------------
+
+
+@example(needs=("x" * 64,) * 16, within_ms=7 * 86_400_000, named="s1", is_owner=False, booked=True)
+@given(
+    needs=st.lists(st.text(min_size=1, max_size=64), max_size=16).map(tuple),
+    within_ms=st.integers(0, 7 * 86_400_000),
+    named=st.sampled_from((None, "s1", "s2")),
+    is_owner=st.booleans(),
+    booked=st.booleans(),
+)
+def test_an_action_is_one_sentence_within_its_limits(needs, within_ms, named, is_owner, booked):
+    event = reservation(needs=needs, store_id=named or "s2") if booked else lead(needs=needs, store_id=named)
+    made = action(event, "s1", within_ms, is_owner=is_owner)
+    code, why = made.code.split(".")
+    assert code == ("receive" if booked else "contact")
+    assert why == ("owner" if is_owner else "store" if event.store_id == "s1" else "near")
+    assert WHY[why] in made.text
+    whole = with_action(made)
+    assert decode(Assignment, encode(whole)) == whole
+
+
+def with_action(made):
+    [request] = requests(LEADS, lead())
+    record = assignment(request, Answer("ok", 1, 1, STORED))
+    return Assignment(**{name: getattr(record, name) for name in record.__struct_fields__} | {"action": made})
+
+
+def test_t01_an_action_names_no_guide_and_no_member():
+    """What a guide reads holds nobody's id but the lead's own."""
+    event = Lead(lead_id="l", member_id="member-77", brand="brand-77", occurred_at_ms=1, group_id="group-77")
+    for is_owner in (True, False):
+        text = action(event, "store-77", 60_000, is_owner=is_owner).text
+        assert "77" not in text
+    assert all(set("{}") & set(text) for text in TEXTS.values())
+
+
+# --- ownership ---------------------------------------------------------------------------------------------
+
+
+def binding(kind, at_ms=5, **more):
+    return Binding(command_id="c", member_id="m", brand="b", occurred_at_ms=at_ms, kind=kind, **more)
+
+
+def test_bindings_say_who_is_responsible_and_where():
+    events = [
+        *(binding("bind", guide_id="g"), binding("unbind", 6), binding("bind", 7, to_guide_id="h")),
+        *(binding("bind", 8, guide_id="stranger"), binding("unbind", 9, guide_id="g")),
+    ]
+    cells = {("b", "g"): "b/x", ("b", "h"): "b/y"}
+    bound, refusals = read_bindings(
+        [Record(encode(event)) for event in events], lambda *guide: cells.get(guide, "")
+    )
+    assert bound == [
+        *(("b", "m", 5, "g", "b/x"), ("b", "m", 6, "", ""), ("b", "m", 7, "h", "b/y")),
+        *(("b", "m", 8, "stranger", ""), ("b", "m", 9, "", "")),
+    ]
+    assert refusals == []
+
+
+def test_bindings_that_are_bad_or_not_followed_yet_are_refused():
+    records = [
+        *(Record(b"bad"), Record(None), Record(encode(binding("unbind")))),
+        Record(encode(binding("lend", guide_id="g"))),
+        Record(encode(binding("unbind")).replace(b"unbind", b"bind")),
+    ]
+    bound, refusals = read_bindings(records, lambda *_: "b/x")
+    assert len(bound) == 1
+    assert [refusal.reason for refusal in refusals] == ["not_json", "tombstone", "unsupported", "invalid"]
+    assert [refusal.record for refusal in refusals] == [records[row] for row in (0, 1, 3, 4)]
+
+
+# --- dead letters ------------------------------------------------------------------------------------------
+
+
+@given(value=st.none() | st.binary(max_size=99) | st.just(b"y" * (MESSAGE_BYTES_MAX + 7)), detail=st.text())
+def test_a_dead_letter_is_the_original_and_says_where_and_why(value, detail):
+    cut, headers = dead_letter(Refusal(Record(value, 9), "invalid", detail), "leads")
+    held = dict(headers)
+    assert cut == (value or b"")[:MESSAGE_BYTES_MAX]
+    assert held.pop("detail") == detail[:500].encode()
+    assert held == {
+        "reason": b"invalid",
+        "topic": b"leads",
+        "partition": b"3",
+        "offset": b"9",
+        "length": b"-1" if value is None else b"%d" % len(value),
+        "sha256": hashlib.sha256(value or b"").hexdigest().encode(),
+        "received_at_ms": b"17",
+    }
+
+
+def test_dead_letters_keep_their_key_and_name_their_topic_without_the_prefix():
+    box = Outbox("t.", {"t.dead-letters": 5})
+    records = [Record(b"bad"), replace(Record(b"bad"), key=None)]
+    letters = box.dead_letters([Refusal(record, "invalid", "") for record in records])
+    assert [(each.topic, each.key, each.partition) for each in letters] == [
+        ("t.dead-letters", b"m", partition_of(b"m", 5)),
+        ("t.dead-letters", None, 0),
+    ]
+    assert dict(letters[0].headers)["topic"] == b"leads"
+
+
+# --- what goes out -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(around=worlds(), data=st.data())
+def test_everything_that_was_asked_gets_its_record(around, data):
+    """An assignment for each, a decision for what is fresh; for a conflict a dead letter instead."""
+    roster, batch, _, ranking, _, answers, why = decided(around, Policy())
+    turned = data.draw(st.lists(st.sampled_from(("", "replay", "conflict")), min_size=len(batch)))
+    answers = [
+        replace(answer, result=result or answer.result)
+        for answer, result in zip(answers, turned, strict=False)
+    ]
+    partitions = {"t.assignments": 7, "t.decisions": 7, "t.dead-letters": 3}
+    out = Outbox("t.", partitions).results(batch, answers, ranking, why, roster)
+    by_topic = {topic: [each for each in out if each.topic == "t." + topic.name] for topic in OUT}
+    results = [answer.result for answer in answers]
+    assert [decode(Assignment, each.value).lead_id for each in by_topic[ASSIGNMENTS]] == [
+        request.lead_id for request, result in zip(batch, results, strict=True) if result != "conflict"
+    ]
+    assert [decode(Decision, each.value).lead_id for each in by_topic[DECISIONS]] == [
+        request.lead_id for request, result in zip(batch, results, strict=True) if result in {"ok", "waiting"}
+    ]
+    assert [each.value for each in by_topic[DEAD_LETTERS]] == [
+        request.record.value for request, result in zip(batch, results, strict=True) if result == "conflict"
+    ]
+    assert sum(map(len, by_topic.values())) == len(out)
+    for each in out:
+        assert each.partition == partition_of(each.key, partitions[each.topic])
+    for each in by_topic[ASSIGNMENTS]:
+        assert each.key == decode(Assignment, each.value).member_id.encode()
+
+
+OUT = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS)
+
+
+def test_winners_are_rows_of_the_roster(roster):
+    batch = requests(LEADS, lead("a"), lead("b"), lead("c"))
+    answers = [Answer("ok", 1, 1, STORED), Answer("waiting", 1, 0, "waiting 1 2 3 4 hq")]
+    answers.append(Answer("replay", 1, 1, STORED.replace("g1", "gone")))
+    rows = winners(batch, answers, roster)
+    assert rows.tolist() == [roster.guide_row("b", "g1"), -1, -1]
+    assert rows.dtype == np.int32

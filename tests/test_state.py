@@ -1,0 +1,622 @@
+"""Redis decides: every script against a small model, on Valkey and on Redis, in fair weather and foul."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+
+from router.errors import ConfigError, EffectError, OutageError
+from router.local import EmbeddedRedis
+from router.rules.offers import Answer, Offer
+from router.rules.placing import Home, Proposal
+from router.state import keys
+from router.state.arbiter import Arbiter, Card
+from router.state.redis import Call, Scripts
+from scoring.layout import cell_name
+from tests.parts import MissingPartError, RealRedis
+
+CELL = "b/m"
+#: A round trip takes what it takes; the number of examples keeps the file fast.
+quick = settings(max_examples=40, deadline=None)
+
+
+@pytest.fixture(scope="module", params=[EmbeddedRedis, pytest.param(RealRedis, marks=pytest.mark.real)])
+def server(request):
+    """A server of this module's own; every story starts on it empty."""
+    try:
+        redis = request.param()
+    except MissingPartError as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    with redis:
+        yield redis
+
+
+@pytest.fixture
+def own_server(server):
+    """A server that a test may hurt."""
+    with type(server)() as redis:
+        yield redis
+
+
+def tell(server, story, *, flush=True, timeout_s=1.0):
+    """Run a story with an arbiter of its own, and return what it returns."""
+
+    async def whole():
+        scripts = Scripts(server.url, timeout_s=timeout_s)
+        try:
+            if flush:
+                await scripts.redis.flushall()
+            return await story(Arbiter(scripts))
+        finally:
+            await scripts.close()
+
+    return asyncio.run(whole())
+
+
+def offer(lead="l", shortlist=(), *, cell=CELL, digest="d", arrival_ms=7, queue="hq", terms="1 2 3 7"):
+    entries = " ".join(f"{guide}|s|0.5" for guide in shortlist)
+    return Offer(cell, "lead", lead, digest, entries, arrival_ms, queue, terms)
+
+
+async def dump(arbiter):
+    """Everything Redis holds, in a form that compares."""
+    redis, out = arbiter.scripts.redis, {}
+    for key in sorted(await redis.keys("*")):
+        match await redis.type(key):
+            case b"hash":
+                out[key] = await redis.hgetall(key)
+            case b"zset":
+                out[key] = await redis.zrange(key, 0, -1, withscores=True)
+            case b"stream":
+                out[key] = [fields for _, fields in await redis.xrange(key)]
+            case _:
+                out[key] = await redis.get(key)
+    return out
+
+
+# --- the claim ---------------------------------------------------------------------------------------------
+
+# Prefixes of each other, and what sorts around the separator: a range must hold exactly one guide's attempts.
+GUIDES = ("g", "g1", "g-", "g.x", "gz", "@")
+offers_drawn = st.lists(
+    st.builds(
+        offer,
+        lead=st.sampled_from([f"l{n}" for n in range(12)]),
+        shortlist=st.lists(st.sampled_from((*GUIDES, "stranger")), max_size=4),
+        cell=st.sampled_from((CELL, CELL, "b/n")),
+        digest=st.sampled_from(("d", "d", "d", "other")),
+        arrival_ms=st.integers(0, 2**45),
+        queue=st.sampled_from(("hq", "store/s", "market/%E4%B8%AD")),
+    ),
+    max_size=15,
+)
+
+
+class Model:
+    """What claims promise, in memory."""
+
+    def __init__(self, capacity):
+        self.capacity, self.load = capacity, Counter()
+        self.answers, self.waiting, self.open = {}, {}, set()
+
+    def claim(self, asked):
+        identity = (asked.cell, asked.lead_id)
+        if identity in self.answers:
+            digest, first = self.answers[identity]
+            return replace(first, result="replay" if digest == asked.digest else "conflict")
+        for entry in asked.shortlist.split():
+            place = (asked.cell, entry.split("|")[0])
+            if self.load[place] < self.capacity.get(place, 0):
+                self.load[place] += 1
+                self.open.add((*place, asked.lead_id))
+                answer = Answer("ok", 1, 1, f"offered {asked.terms} {entry}")
+                break
+        else:
+            self.waiting[asked.cell, f"{asked.queue}|lead|{asked.lead_id}"] = asked.arrival_ms
+            answer = Answer("waiting", 1, 0, f"waiting {asked.terms} {asked.queue}")
+        self.answers[identity] = (asked.digest, answer)
+        return answer
+
+
+@quick
+@given(
+    capacity=st.dictionaries(
+        st.tuples(st.sampled_from((CELL, "b/n")), st.sampled_from(GUIDES)), st.integers(0, 3)
+    ),
+    batches=st.lists(offers_drawn, max_size=4),
+)
+def test_claims_do_what_the_model_does(server, capacity, batches):
+    """First with room wins, nobody is over capacity, a repeat gets the first answer to the byte."""
+    # a cell without capacities is one whose state is lost: each has somebody
+    capacity = {(CELL, "@"): 0, ("b/n", "@"): 0} | capacity
+    model = Model(capacity)
+
+    async def story(arbiter):
+        await arbiter.set_capacities([(cell, guide, 1, room) for (cell, guide), room in capacity.items()])
+        for batch in batches:
+            assert await arbiter.claim(batch) == [model.claim(asked) for asked in batch]
+        redis = arbiter.scripts.redis
+        for cell in (CELL, "b/n"):
+            members = {member.decode() for member in await redis.zrange(keys.open_attempts(cell), 0, -1)}
+            assert members == {f"{g}|lead|{lead}" for at, g, lead in model.open if at == cell}
+            held = await redis.zrange(keys.waiting(cell), 0, -1, withscores=True)
+            waiting = {name: at for (where, name), at in model.waiting.items() if where == cell}
+            assert {member.decode(): score for member, score in held} == waiting
+        loads = await arbiter.loads([CELL, "b/n"])
+        assert loads == +model.load
+        assert all(load <= capacity[place] for place, load in loads.items())
+        oldest = await arbiter.oldest_waiting([CELL, "b/n"])
+        arrivals = {cell: [at for (c, _), at in model.waiting.items() if c == cell] for cell in (CELL, "b/n")}
+        assert oldest == {cell: min(those) for cell, those in arrivals.items() if those}
+
+    tell(server, story)
+
+
+def test_a_replayed_batch_changes_nothing(server):
+    async def story(arbiter):
+        await arbiter.set_capacities([(CELL, "g", 1, 1)])
+        batch = [offer("a", ["g"]), offer("b", ["g"]), offer("c")]
+        first, held = await arbiter.claim(batch), await dump(arbiter)
+        again = await arbiter.claim([replace(asked, terms="8 8 8 8") for asked in batch])
+        assert [answer.result for answer in first] == ["ok", "waiting", "waiting"]
+        assert again == [replace(answer, result="replay") for answer in first]
+        assert await dump(arbiter) == held
+
+    tell(server, story)
+
+
+def test_more_leads_than_a_lua_stack_holds_are_claimed_in_one_call(server):
+    async def story(arbiter):
+        await arbiter.set_capacities([(CELL, "g", 1, 4000)])
+        answers = await arbiter.claim([offer(f"l{n}", ["g"] if n % 2 else []) for n in range(8000)])
+        assert Counter(answer.result for answer in answers) == {"ok": 4000, "waiting": 4000}
+        assert await arbiter.loads([CELL]) == {(CELL, "g"): 4000}
+        assert await arbiter.scripts.redis.zcard(keys.waiting(CELL)) == 4000
+
+    tell(server, story, timeout_s=5)
+
+
+def test_f25_without_capacities_nothing_is_claimed_nor_written(server):
+    async def story(arbiter):
+        with pytest.raises(OutageError, match="NOSTATE"):
+            await arbiter.claim([offer("waits"), offer("a", ["g"])])
+        assert await dump(arbiter) == {}
+        # nobody to choose from is no loss of state: the lead waits
+        [answer] = await arbiter.claim([offer("waits")])
+        assert answer.result == "waiting"
+
+    tell(server, story)
+
+
+def test_a_lead_is_remembered_for_the_horizon_and_no_longer(server):
+    async def story(arbiter):
+        await arbiter.claim([offer("l")])
+        await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)])
+        await arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")])
+        for key in (keys.lead(CELL, "lead", "l"), keys.lead_cell("b", "m", "lead", "l")):
+            assert 14 * 86_400 < await arbiter.scripts.redis.ttl(key) <= 15 * 86_400
+        assert await arbiter.scripts.redis.ttl(keys.journey("b", "m", "lead", "l")) > 14 * 86_400
+
+    tell(server, story)
+
+
+# --- capacities, owners, cells, journeys, inboxes ----------------------------------------------------------
+
+versions = st.integers(0, 12) | st.integers(10**40, 10**40 + 9) | st.integers(0, 10**48)
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from("gh"), versions, st.integers(0, 9)), max_size=6), st.randoms())
+def test_f45_the_highest_version_of_a_capacity_wins_in_any_order(server, told, random):
+    """Versions may have more digits than a Lua number holds."""
+    told = list({(guide, version): (CELL, guide, version, room) for guide, version, room in told}.values())
+    mixed = random.sample(told, len(told)) + random.sample(told, len(told))
+
+    async def story(arbiter):
+        for row in mixed:
+            await arbiter.set_capacities([row])
+        return await arbiter.scripts.redis.hgetall(keys.capacity(CELL))
+
+    newest = {}
+    for _, guide, version, room in sorted(told, key=lambda row: row[2]):
+        newest[guide.encode()] = b"%d:%d" % (version, room)
+    assert tell(server, story) == newest
+
+
+def test_an_equal_version_overrules_since_leave_begins_and_ends_without_one(server):
+    async def story(arbiter):
+        for room in (3, 0, 2):
+            await arbiter.set_capacities([(CELL, "g", 5, room)])
+        return await arbiter.scripts.redis.hget(keys.capacity(CELL), "g")
+
+    assert tell(server, story) == b"5:2"
+
+
+def bindings(*events):
+    return [("b", "m", at_ms, owner, cell) for at_ms, owner, cell in events]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_f45_the_latest_binding_wins_in_any_order(server, order):
+    events = bindings((5, "g", "b/x"), (6, "", ""), (7, "h", "b/y"))
+    ask = Proposal("b", "m", "lead", "l", CELL, owner_first=True)
+
+    async def story(arbiter):
+        for n in order:
+            await arbiter.bind([events[n]])
+        await arbiter.bind([events[n] for n in order])
+        return (await arbiter.fix_cells([ask]))[0]
+
+    assert tell(server, story) == [Home("b/y", "h")]
+
+
+def test_a_cell_is_fixed_once(server):
+    def ask(cell, *, owner_first=False):
+        return Proposal("b", "m", "lead", "l", cell, owner_first=owner_first)
+
+    async def story(arbiter):
+        first, _ = await arbiter.fix_cells([ask("b/1")])
+        await arbiter.bind(bindings((5, "g", "b/9")))
+        later, _ = await arbiter.fix_cells([ask("b/2"), ask("b/3", owner_first=True)])
+        assert first == [Home("b/1", "")]
+        assert later == [Home("b/1", "g")] * 2
+
+    tell(server, story)
+
+
+@pytest.mark.parametrize(
+    ("owner_cell", "owner_first", "cell"),
+    [("b/9", True, "b/9"), ("b/9", False, CELL), ("", True, CELL), (None, True, CELL)],
+)
+def test_the_owners_cell_is_taken_where_it_comes_first_and_is_known(server, owner_cell, owner_first, cell):
+    async def story(arbiter):
+        if owner_cell is not None:
+            await arbiter.bind(bindings((5, "g", owner_cell)))
+        return await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=owner_first)])
+
+    [home], _ = tell(server, story)
+    assert home.cell == cell
+
+
+def test_f53_the_time_is_that_of_redis(server, monkeypatch):
+    async def story(arbiter):
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        _, before = await arbiter.fix_cells([])
+        now_ms = await arbiter.now_ms()
+        _, after = await arbiter.fix_cells([])
+        seconds, _ = await arbiter.scripts.redis.time()
+        assert before <= now_ms <= after <= (seconds + 1) * 1000
+        assert before > 1_700_000_000_000
+
+    tell(server, story)
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 3), st.binary(min_size=1)), max_size=12))
+def test_the_first_record_of_a_journeys_seq_wins(server, records):
+    first = {}
+    for lead, seq, record in records:
+        first.setdefault((lead, seq), record)
+
+    async def story(arbiter):
+        rows = [("b", "m", "lead", lead, seq, record) for lead, seq, record in records]
+        kept = await arbiter.keep_journeys(rows[: len(rows) // 2])
+        return kept + await arbiter.keep_journeys(rows[len(rows) // 2 :])
+
+    assert tell(server, story) == [first[lead, seq] for lead, seq, _ in records]
+
+
+cards = st.lists(
+    st.tuples(st.sampled_from(("lead|a", "lead|b")), st.integers(1, 4) | st.just(10**15), st.booleans()),
+    max_size=12,
+)
+
+
+@quick
+@given(cards)
+def test_an_inbox_never_goes_back(server, cards):
+    held, feed = {}, []
+    for lead, seq, live in cards:
+        if seq > held.get(lead.encode(), (0,))[0]:
+            held[lead.encode()] = (seq, b"%d|%s" % (seq, b"r%d|" % seq if live else b""))
+            feed.append({b"record": b"r%d|" % seq})
+
+    async def story(arbiter):
+        rows = [Card("b", "g", lead, seq, b"r%d|" % seq, live) for lead, seq, live in cards]
+        assert await arbiter.deliver_cards(rows) == len(feed)
+        assert await arbiter.deliver_cards(rows) == 0
+        redis = arbiter.scripts.redis
+        assert await redis.hgetall(keys.inbox("b", "g")) == {lead: card for lead, (_, card) in held.items()}
+        assert [fields for _, fields in await redis.xrange(keys.feed("b", "g"))] == feed
+
+    tell(server, story)
+
+
+def test_nothing_to_do_asks_nothing():
+    """Without any server at all."""
+
+    async def story():
+        arbiter = Arbiter(Scripts("unix:///nowhere"))
+        await arbiter.bind([])
+        await arbiter.set_capacities([])
+        assert await arbiter.claim([]) == []
+        assert await arbiter.keep_journeys([]) == []
+        assert await arbiter.deliver_cards([]) == 0
+        assert await arbiter.loads([]) == {}
+        assert await arbiter.oldest_waiting([]) == {}
+
+    asyncio.run(story())
+
+
+def test_an_epoch_is_noted_once(server):
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        assert await arbiter.is_new("a")
+        await arbiter.note_epoch("a")
+        since = await redis.get(keys.epoch("a"))
+        await arbiter.note_epoch("a")
+        assert await redis.get(keys.epoch("a")) == since
+        assert not await arbiter.is_new("a")
+        assert await arbiter.is_new("b")
+
+    tell(server, story)
+
+
+# --- keys --------------------------------------------------------------------------------------------------
+
+HOSTILE_MARKETS = ("m", "{m}", "}", "a/b", "a b", "a\r\nb", "上海", ":open", "%7B", "m1", "|", "\0")
+
+
+def test_no_two_identities_share_a_key():
+    """Not even those whose parts would run together, or would be another's name."""
+    ids = ("a", "b", "a.b", "lead", "m1", "-", "open")
+    cells = [cell_name(brand, market) for brand in ("a", "b", "a.b") for market in (None, *HOSTILE_MARKETS)]
+    made = [
+        *[key(cell) for key in (keys.open_attempts, keys.capacity, keys.waiting) for cell in cells],
+        *[keys.lead(*each) for each in itertools.product(cells, ("lead", "reservation", "list"), ids)],
+        *[key(*each) for key in (keys.member, keys.inbox, keys.feed) for each in itertools.product(ids, ids)],
+        *[
+            key(*each)
+            for key in (keys.lead_cell, keys.journey)
+            for each in itertools.product(ids, ids, ("lead", "reservation"), ids)
+        ],
+        *[keys.epoch(name) for name in ids],
+    ]
+    assert len(set(made)) == len(made)
+
+
+@given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=64))
+def test_f49_no_market_chooses_where_a_key_goes(market, other):
+    cell = cell_name("b", market)
+    assert cell.isascii()
+    assert cell.isprintable()
+    assert not set("{}:| \r\n") & set(cell)
+    assert cell.count("/") == 1
+    assert keys.tag(keys.open_attempts(cell)) == keys.tag(keys.lead(cell, "lead", "l")) == cell
+    assert (cell == cell_name("b", other)) == (market == other)
+
+
+def test_the_keys_of_one_step_share_their_tag():
+    assert len({keys.tag(key(CELL)) for key in (keys.open_attempts, keys.capacity, keys.waiting)}) == 1
+    assert keys.tag(keys.member("b", "m")) == keys.tag(keys.lead_cell("b", "m", "lead", "l"))
+    assert keys.tag(keys.member("b", "m")) == keys.tag(keys.journey("b", "m", "lead", "l"))
+    assert keys.tag(keys.inbox("b", "g")) == keys.tag(keys.feed("b", "g"))
+
+
+def test_f49_hostile_markets_are_claimed_in_like_any_other(server):
+    cells = [cell_name("b", market) for market in HOSTILE_MARKETS]
+
+    async def story(arbiter):
+        await arbiter.set_capacities([(cell, "g", 1, 1) for cell in cells])
+        answers = await arbiter.claim([offer("l", ["g"], cell=cell) for cell in cells])
+        assert [answer.result for answer in answers] == ["ok"] * len(cells)
+        assert await arbiter.loads(cells) == dict.fromkeys([(cell, "g") for cell in cells], 1)
+
+    tell(server, story)
+
+
+# --- foul weather ------------------------------------------------------------------------------------------
+
+
+def test_f30_flushed_scripts_are_loaded_again(server):
+    async def story(arbiter):
+        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await arbiter.scripts.redis.script_flush()
+        assert [answer.result for answer in await arbiter.claim([offer("l", ["g"])])] == ["ok"]
+        # not even when all the batches in flight meet it at the same time
+        await arbiter.scripts.redis.script_flush()
+        await asyncio.gather(
+            arbiter.claim([offer("k", ["g"])]),
+            arbiter.bind(bindings((5, "g", CELL))),
+            arbiter.fix_cells([]),
+            arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")]),
+            arbiter.deliver_cards([Card("b", "g", "lead|l", 1, b"x", live=True)]),
+        )
+
+    tell(server, story)
+
+
+def test_f30_scripts_that_were_loaded_in_part_do_no_harm(server, monkeypatch):
+    """A server that dies between two loads is an outage like any other."""
+
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        await redis.script_flush()
+        loaded = []
+
+        async def dies(text, load=redis.script_load):
+            if len(loaded) == 1:
+                raise ConnectionResetError
+            loaded.append(await load(text))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(redis, "script_load", dies)
+            with pytest.raises((OutageError, ConnectionResetError)):
+                await arbiter.fix_cells([])
+        for _ in range(2):
+            await arbiter.fix_cells([])
+            await arbiter.claim([offer("l")])
+
+    tell(server, story)
+
+
+def test_f22_a_hung_server_is_an_outage_in_time_and_is_served_again(own_server):
+    """Claims that were executed all the same are answered as first decided, and no answer is mixed up."""
+
+    async def story(arbiter):
+        await arbiter.set_capacities([(CELL, "g", 1, 2)])
+        own_server.pause()
+        began = time.monotonic()
+        with pytest.raises(OutageError):
+            await arbiter.claim([offer("a", ["g"]), offer("b", ["g"])])
+        with pytest.raises(OutageError):
+            await arbiter.now_ms()
+        assert time.monotonic() - began < 2
+        own_server.resume()
+        answers = await arbiter.claim([offer("a", ["g"]), offer("b", ["g"]), offer("c", ["g"])])
+        assert [answer.guide_id for answer in answers] == ["g", "g", None]
+        assert await arbiter.loads([CELL]) == {(CELL, "g"): 2}
+
+    tell(own_server, story, timeout_s=0.5)
+
+
+def test_f22_a_call_waits_no_longer_than_a_second_and_is_not_repeated_unasked():
+    given = Scripts("unix:///nowhere").redis.connection_pool.connection_kwargs
+    assert given["socket_timeout"] <= 1
+    assert given["retry"].get_retries() == 0
+
+
+def test_f20_f28_a_server_that_is_away_is_an_outage_and_comes_back(own_server):
+    async def story(arbiter):
+        await arbiter.fix_cells([])
+        own_server.kill()
+        for call in (arbiter.fix_cells([]), arbiter.now_ms(), arbiter.loads([CELL]), arbiter.is_new("a")):
+            with pytest.raises(OutageError):
+                await call
+        own_server.start()
+        await arbiter.fix_cells([])
+
+    tell(own_server, story)
+
+
+def test_f26_a_full_server_is_an_outage_and_nothing_is_half_written(own_server):
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        held = await dump(arbiter)
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.config_set("maxmemory", "1mb")
+        for call in (
+            arbiter.claim([offer(f"l{n}", ["g"]) for n in range(9)]),
+            arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)]),
+            arbiter.set_capacities([(CELL, "h", 1, 1)]),
+            arbiter.bind(bindings((5, "g", CELL))),
+            arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")]),
+            arbiter.deliver_cards([Card("b", "g", "lead|l", 1, b"x", live=True)]),
+            arbiter.note_epoch("log"),
+        ):
+            with pytest.raises(OutageError, match=r"(?i)memory"):
+                await call
+        await redis.config_set("maxmemory", "0")
+        assert await dump(arbiter) == held
+        assert [answer.result for answer in await arbiter.claim([offer("l0", ["g"])])] == ["ok"]
+
+    tell(own_server, story)
+
+
+def test_f29_a_server_that_was_demoted_is_an_outage(own_server):
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(OutageError):
+            await arbiter.claim([offer("l", ["g"])])
+        with pytest.raises(OutageError):
+            await arbiter.note_epoch("log")
+        await redis.execute_command("REPLICAOF", "NO", "ONE")
+        assert [answer.result for answer in await arbiter.claim([offer("l", ["g"])])] == ["ok"]
+
+    tell(own_server, story)
+
+
+def test_f27_a_server_that_cannot_save_is_an_outage(own_server):
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        await redis.config_set("min-replicas-to-write", 1)
+        with pytest.raises(OutageError, match="NOREPLICAS"):
+            await arbiter.claim([offer("l")])
+        await redis.config_set("min-replicas-to-write", 0)
+        # a snapshot that cannot be written: its name is a folder's
+        (own_server.folder / "dump.rdb").mkdir()
+        await redis.config_set("save", "3600 1")
+        await redis.set("changed", 1)
+        await redis.bgsave()
+        for _ in range(200):
+            if (await redis.info("persistence"))["rdb_last_bgsave_status"] == "err":
+                break
+            await asyncio.sleep(0.01)
+        with pytest.raises(OutageError, match="MISCONF"):
+            await arbiter.claim([offer("l")])
+        await redis.config_set("stop-writes-on-bgsave-error", "no")
+        await arbiter.claim([offer("l")])
+
+    tell(own_server, story)
+
+
+def test_a_server_that_is_busy_with_a_script_is_an_outage(own_server):
+    async def story(arbiter):
+        redis = arbiter.scripts.redis
+        await arbiter.fix_cells([])
+        await redis.config_set("busy-reply-threshold", 1)
+        busy = asyncio.create_task(redis.eval("while true do end", 0))
+        while True:  # until the server has noticed
+            try:
+                await arbiter.now_ms()
+            except OutageError:
+                break
+        for call in (arbiter.loads([CELL]), arbiter.fix_cells([])):
+            with pytest.raises(OutageError, match="BUSY"):
+                await call
+        await redis.script_kill()
+        with pytest.raises(ResponseError):
+            await busy
+
+    tell(own_server, story)
+
+
+def test_a_key_of_the_wrong_kind_is_nothing_foreseen(server):
+    async def story(arbiter):
+        await arbiter.scripts.redis.set(keys.capacity(CELL), "x")
+        with pytest.raises(EffectError, match="WRONGTYPE"):
+            await arbiter.claim([offer("l", ["g"])])
+        await arbiter.scripts.redis.set(keys.open_attempts(CELL), "x")
+        with pytest.raises(EffectError, match="WRONGTYPE"):
+            await arbiter.loads([CELL])
+
+    tell(server, story)
+
+
+def test_an_unforeseen_failure_is_not_hidden_by_the_answers_around_it(server):
+    async def story(arbiter):
+        await arbiter.scripts.redis.set(keys.capacity("b/bad"), "x")
+        calls = [Call("set_capacity", [keys.capacity(cell)], ["g", 1, 1]) for cell in ("b/1", "b/bad", "b/2")]
+        with pytest.raises(EffectError):
+            await arbiter.scripts.run(calls)
+
+    tell(server, story)
+
+
+def test_a_url_that_is_none_says_which_setting_is_wrong():
+    with pytest.raises(ConfigError, match="LEAD_ROUTER_REDIS_URL"):
+        Scripts("nonsense")
