@@ -95,10 +95,10 @@ def worker(verbose: bool) -> None:  # noqa: FBT001 - a flag of the command line
 
 @main.command(
     epilog="\b\nExamples:\n  lead-router demo\n  "
-    "lead-router demo --stores stores.csv --leads 10000 --rate 1000"
+    "lead-router demo --stores stores.csv --leads 50000 --rate 2000"
 )
-@click.option("--leads", default=2000, show_default=True, type=click.IntRange(1), help="Good leads to route.")
-@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(1), help="Inputs per second.")
+@click.option("--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads to route.")
+@click.option("--rate", default=1000.0, show_default=True, type=click.FloatRange(1), help="Inputs per second.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same world and load.")
 @click.option(
     "--stores",

@@ -40,8 +40,8 @@ Target = tuple[str, str]
 class Options:
     """The size of a demo: ``leads`` good ones at ``rate_per_s`` inputs a second, from a seeded world."""
 
-    leads: int = 2_000
-    rate_per_s: float = 500.0
+    leads: int = 10_000
+    rate_per_s: float = 1_000.0
     seed: int = 1
     stores: Path | None = None
     as_json: bool = False
@@ -169,7 +169,7 @@ def _hint(guide: str | None, *, shared: bool) -> str:
     """What to try next, with the guide (``brand/guide_id``) who got the most."""
     if guide is None or not shared:
         return (
-            "Try next: lead-router demo --leads 10000 --rate 2000; your own stores: --stores FILE.csv;\n"
+            "Try next: lead-router demo --leads 20000 --rate 2000; your own stores: --stores FILE.csv;\n"
             "your own Kafka and Redis, where the inboxes stay: LEAD_ROUTER_KAFKA_URL, LEAD_ROUTER_REDIS_URL."
         )
     brand, guide_id = guide.split("/")
