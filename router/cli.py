@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -97,8 +98,8 @@ def worker(verbose: bool) -> None:  # noqa: FBT001 - a flag of the command line
     epilog="\b\nExamples:\n  lead-router demo\n  "
     "lead-router demo --stores stores.csv --leads 50000 --rate 2000"
 )
-@click.option("--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads to route.")
-@click.option("--rate", default=1000.0, show_default=True, type=click.FloatRange(1), help="Inputs per second.")
+@click.option("--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads.")
+@click.option("--rate", default=1000.0, show_default=True, type=click.FloatRange(1), help="Inputs a second.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same world and load.")
 @click.option(
     "--stores",
@@ -298,15 +299,15 @@ def inbox(guide: str, brand: str, *, follow: bool, as_json: bool) -> None:
             if not cards and not as_json:
                 click.echo(f"no cards for {guide} of {brand}" + (", waiting for some ..." if follow else ""))
             if follow:
-                async for card in box.arriving(position):
+                stop = asyncio.Event()
+                # a flag, not a cancellation: the Redis client may swallow one that meets its own time-out
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+                async for card in box.arriving(position, stop):
                     click.echo(write(card))
         finally:
             await scripts.close()
 
-    try:
-        asyncio.run(show())
-    except KeyboardInterrupt:
-        click.echo()
+    asyncio.run(show())
 
 
 @main.command()

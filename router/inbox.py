@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,10 +34,10 @@ class Inbox:
         cards = [decode(Assignment, record) for record in records if record]
         return sorted(cards, key=lambda card: (card.at_ms, card.lead_id))
 
-    async def arriving(self, position: bytes = b"$") -> AsyncIterator[Assignment]:
-        """Cards as they arrive after a position in the feed, for ever."""
+    async def arriving(self, position: bytes, stop: asyncio.Event) -> AsyncIterator[Assignment]:
+        """Cards as they arrive after a position in the feed, until told to stop."""
         feed = keys.feed(self.brand, self.guide_id)
-        while True:
+        while not stop.is_set():
             try:
                 # shorter than the socket's time-out, or quiet would look like an outage
                 answer = await self.redis.xread({feed: position}, block=500)

@@ -119,12 +119,13 @@ class Batch:
                 event.ack()
 
     def release(self) -> None:
-        """Give the batch up: nobody waits for it and nothing from it on is committed.
+        """Give the batch up: nobody waits for it, and nothing from it on is handed over or committed.
 
-        Its records come again to whoever owns the partition after the next rebalance or restart.
+        Its records come again, and what follows them, to whoever owns the partition after the next rebalance
+        or restart: what follows must not overtake.
         """
         if self._stream.settle(self):
-            self._stream.app.consumer.untrack(event.message for event in self._events)
+            self._stream.app.consumer.give_up(event.message for event in self._events)
 
 
 class BatchStream(faust.Stream):  # type: ignore[misc] # Faust is untyped for us
@@ -186,7 +187,7 @@ class BatchStream(faust.Stream):  # type: ignore[misc] # Faust is untyped for us
 
     def _take(self, batch: Batch, event: faust.Event) -> None:
         # A rebalance empties the queue, but cannot take back the event that was just leaving it.
-        if self.app.flow_control.is_active() and not event.message.dropped:
+        if self.app.flow_control.is_active() and not self.app.consumer.is_over(event.message):
             batch.add(event)
             self.app.monitor.stream_inbound_time[event.message.tp] = time.monotonic()
 
@@ -201,6 +202,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
         self._frontier: dict[TP, deque[Chunk]] = {}
         self._reached: dict[TP, int] = {}
         self._on_room: dict[TP, Callable[[], None]] = {}
+        self._given_up: set[TP] = set()
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -214,6 +216,16 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
         """Make nobody wait for these chunks."""
         self._unacked_messages.difference_update(chunks)
         notify(self._waiting_for_ack)
+
+    def give_up(self, chunks: Iterable[Chunk]) -> None:
+        """Make nobody wait for these chunks, and hand over nothing more of their partitions."""
+        chunks = list(chunks)
+        self._given_up.update(chunk.tp for chunk in chunks if not chunk.dropped)
+        self.untrack(chunks)
+
+    def is_over(self, chunk: Chunk) -> bool:
+        """Whether the chunk is not to be worked on: its partition went elsewhere, or soon will."""
+        return chunk.dropped or chunk.tp in self._given_up
 
     def ack(self, message: Chunk) -> bool:
         """Note that a chunk is done (called when the last agent of its topic has acknowledged it)."""
@@ -237,6 +249,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
                 chunk.dropped = True
             self.untrack(chunks)
             self._reached.pop(tp, None)
+            self._given_up.discard(tp)
             self.on_buffer_drop(tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -29,6 +29,7 @@ from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
 from router.topology import bootstrap, ensure_topics
 from router.transport import App, BatchStream, app_settings, broker_url
+from scoring.layout import cell_name
 from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,10 @@ class Worker:
         results = [answer.result for answer in routed.answers]
         self.metrics.count_claims(results)
         self._count_refusals(routed.refusals)
-        self.metrics.events.labels(topic.name, "routed").inc(len(results))
+        conflicts = results.count("conflict")  # the flow sets them aside by itself
+        self.metrics.dead_letters.labels("conflict").inc(conflicts)
+        self.metrics.events.labels(topic.name, "dead_letter").inc(conflicts)
+        self.metrics.events.labels(topic.name, "routed").inc(len(results) - conflicts)
         now_ms = time.time() * 1000
         came_ms = np.array([request.event.occurred_at_ms for request in routed.requests])
         self.metrics.decision.observe(np.maximum(now_ms - came_ms, 0) / 1000)
@@ -177,7 +181,10 @@ class Worker:
         """Keep the age of the longest waiting lead on the metric."""
         while True:
             try:
-                oldest = await self.arbiter.oldest_waiting(self.reference.roster.cells)
+                roster = self.reference.roster
+                # leads that no market can be found for wait in their brand's cell without one
+                cells = {*roster.cells, *(cell_name(brand, None) for brand in roster.brands)}
+                oldest = await self.arbiter.oldest_waiting(list(cells))
                 now_ms = await self.arbiter.now_ms()
                 age_ms = max((now_ms - arrival_ms for arrival_ms in oldest.values()), default=0)
                 self.metrics.oldest_waiting.set(age_ms / 1000)

@@ -183,7 +183,7 @@ def test_f47_what_is_no_assignment_comes_back_and_the_rest_is_projected(server):
 def test_f57_no_card_falls_between_those_there_are_and_those_that_arrive(server):
     async def story(desk):
         inbox = Inbox(desk.redis, "b", "g")
-        arriving = inbox.arriving(await inbox.position())
+        arriving = inbox.arriving(await inbox.position(), asyncio.Event())
         await desk.project([record(1)])
         assert (await anext(arriving)).seq == 1
         follow = asyncio.create_task(anext(arriving))
@@ -191,8 +191,8 @@ def test_f57_no_card_falls_between_those_there_are_and_those_that_arrive(server)
             await desk.project([record(2, "seen")])
             await asyncio.sleep(0.01)
         assert (await follow).seq == 2
-        assert (await anext(inbox.arriving(b"0"))).seq == 1
-        newest = inbox.arriving(await inbox.position())
+        assert (await anext(inbox.arriving(b"0", asyncio.Event()))).seq == 1
+        newest = inbox.arriving(await inbox.position(), asyncio.Event())
         await desk.project([record(3, "accepted")])
         assert (await anext(newest)).seq == 3
 
@@ -203,7 +203,7 @@ def test_f20_an_inbox_without_a_server_says_so():
     async def story():
         scripts = Scripts("unix:///nowhere")
         inbox = Inbox(scripts.redis, "b", "g")
-        for call in (inbox.cards(), inbox.position(), anext(inbox.arriving())):
+        for call in (inbox.cards(), inbox.position(), anext(inbox.arriving(b"$", asyncio.Event()))):
             with pytest.raises(OutageError):
                 await call
 

@@ -1,0 +1,532 @@
+"""The promises of a running worker, judged from the raw topics, on embedded and on real parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from router.delivery import EXIT_CONFIG
+from router.demo.country import built_in_stores
+from router.demo.load import Load
+from router.demo.malformed import MALFORMED
+from router.demo.roster import GUIDES_PER_STORE, roster
+from router.demo.simulate import simulate
+from router.local import EmbeddedRedis
+from router.state import keys
+from tests.parts import RealRedis
+from tests.world import World
+from topics.bindings import Binding
+from topics.catalog import (
+    ASSIGNMENTS,
+    BINDINGS,
+    DEAD_LETTERS,
+    DECISIONS,
+    GUIDES,
+    LEADS,
+    POLICIES,
+    PRESENCE,
+    RESERVATIONS,
+    STORES,
+)
+from topics.codec import MESSAGE_BYTES_MAX, encode
+from topics.guides import Guide, Presence
+from topics.leads import Lead
+from topics.policies import Policy
+from topics.reservations import Reservation
+from topics.stores import Store
+
+HOUR_MS = 3_600_000
+REDIS = {"embedded": EmbeddedRedis, "real": RealRedis}
+STORES_OF_1 = built_in_stores(1)
+#: Where the first store of a shop stands, in degrees.
+LAT, LON = 31.2, 121.5
+NOBODY_NEAR = {"lat": -50.0, "lon": 0.0}
+
+
+def now_ms():
+    return time.time_ns() // 1_000_000
+
+
+def lead(brand, name, **fields):
+    """A lead at the door of the first store."""
+    common = {"member_id": f"m-{name}", "occurred_at_ms": now_ms(), "lat": LAT, "lon": LON}
+    return Lead(brand=brand, lead_id=name, **{**common, **fields})
+
+
+def leads(brand, name, count, **fields):
+    return [lead(brand, f"{name}{number}", **fields) for number in range(count)]
+
+
+def reservation(brand, name, store_id, **fields):
+    starts_at_ms = now_ms() + 24 * HOUR_MS
+    times = {"starts_at_ms": starts_at_ms, "ends_at_ms": starts_at_ms + HOUR_MS, "occurred_at_ms": now_ms()}
+    common = {"version": 1, "member_id": f"m-{name}", "status": "booked", "store_id": store_id}
+    return Reservation(brand=brand, reservation_id=name, **{**common, **times, **fields})
+
+
+def store(brand, name, *, km=0.0, market="here"):
+    """A store so many kilometres north of the first one."""
+    place = {"lat": LAT + km / 111.2, "lon": LON, "market": market}
+    return STORES, Store(store_id=name, brand=brand, version=1, kind="full_price", active=True, **place)
+
+
+def guide(brand, name, store_id, **fields):
+    common = {"version": 1, "active": True, "capacity": 100}
+    return GUIDES, Guide(guide_id=name, brand=brand, store_id=store_id, **{**common, **fields})
+
+
+def presence(brand, name, status):
+    return PRESENCE, Presence(guide_id=name, brand=brand, status=status, occurred_at_ms=now_ms())
+
+
+def tell(world, brand, *events, market="here", **capacities):
+    """Publish a roster or a change of it, and wait until Redis holds these capacities of guides."""
+    world.roster(events)
+    key = keys.capacity(f"{brand}/{market}")
+
+    def held():
+        told = world.redis.hmget(key, list(capacities))
+        return [value and int(value.rpartition(b":")[2]) for value in told]
+
+    world.until(lambda: held() == list(capacities.values()), f"capacities {capacities}")
+
+
+def shop(world, brand):
+    """One store with two guides, a and b."""
+    roster = (store(brand, "s1"), guide(brand, "a", "s1"), guide(brand, "b", "s1"))
+    tell(world, brand, *roster, a=100, b=100)
+
+
+def guides_of(answers):
+    return {answer.get("guide_id") for answer in answers}
+
+
+# -- one worker that several tests share, each with a brand of its own
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.real)])
+def world(request):
+    kafka = request.getfixturevalue(f"{request.param}_kafka")
+    kind = request.param if kafka else "embedded"
+    kafka = kafka or request.getfixturevalue("embedded_kafka")
+    with REDIS[kind]() as redis, World(kafka.url, redis.url, f"e{uuid4().hex[:12]}.") as world:
+        world.redis_type = REDIS[kind]
+        world.worker.start()
+        yield world
+
+
+def test_everything_is_answered_once_and_the_answer_says_why(world):
+    """All answered once, the states add up, reasons sum to scores, Redis shows what the log says."""
+    stores = STORES_OF_1[::6]
+    guides = world.metrics()["guides",] + len(stores) * GUIDES_PER_STORE
+    world.roster(roster(stores, 1, brand="one", at_ms=now_ms()))
+    world.until(lambda: world.metrics()["guides",] == guides, "a roster")
+    load = Load(
+        seed=1, leads=600, stores=stores, brand="one", hot_city_share=0.6,
+        reservation_share=1 / 11, duplicate_share=0, malformed_share=0,
+    )  # fmt: skip
+    target = (world.kafka_url, world.prefix)
+    sent = asyncio.run(simulate(*target, load, 5_000, lambda _: None))
+    assert (sent.leads, 30 < sent.reservations < 90) == (600, True)
+    world.until(lambda: len(world.answers("one")) == sent.total, f"answered: {sent.total}")
+    world.until(lambda: len(world.events(DECISIONS, "one")) == sent.total, "explained")
+    world.settle()
+
+    answers = world.answers("one")
+    assert all(len(records) == 1 for records in answers.values())
+    states = [records[0]["state"] for records in answers.values()]
+    assert states.count("offered") + states.count("waiting") == sent.total
+    assert states.count("offered") > 400
+    assert states.count("waiting") > 10
+    for decision in world.events(DECISIONS, "one"):
+        [answer] = answers[decision["kind"], decision["lead_id"]]
+        assert decision.get("guide_id") == answer.get("guide_id")
+        if answer["state"] == "offered":
+            assert decision["candidates"] > 0
+            assert sum(decision["contributions"].values()) == pytest.approx(decision["score"], abs=5e-4)
+        else:
+            assert decision["queue"] == answer["queue"]
+    world.check()  # price zones and capacities among others
+
+
+REASONS = {
+    "not_json": "not_json",
+    "not_utf8": "not_json",
+    "too_deep": "not_json",
+    "nan": "not_json",
+    "too_large": "too_large",
+    "tombstone": "tombstone",
+    "duplicate_key": "duplicate_key",
+}
+
+
+def test_bad_events_are_set_aside_unchanged_between_good_ones(world):
+    """Each bad one ends in the dead letters with its reason, place and bytes; the good ones pass."""
+    shop(world, "two")
+    good = leads("two", "good", len(MALFORMED))
+    odd = {"colour": "red", "more": {"deep": [1, None]}, **orjson.loads(encode(lead("two", "odd")))}
+    bad = [
+        (kind.name, b"m-bad", kind.spoil(orjson.loads(encode(lead("two", f"bad-{kind.name}", tier="new")))))
+        for kind in MALFORMED
+    ]
+    mixed = [
+        event for pair in zip(good, [(key, value) for _, key, value in bad], strict=True) for event in pair
+    ]
+    places = world.publish(LEADS, *mixed, (b"m-odd", orjson.dumps(odd)))[1:-1:2]
+    changed = reservation("two", "changed", "s1", status="changed")
+    [place] = world.publish(RESERVATIONS, changed)
+    answers = world.answer("two", *(event.lead_id for event in good), "odd")
+    assert guides_of(answers) <= {"a", "b"}
+
+    expected = {
+        ("leads", *where): (REASONS.get(name, "invalid"), key, value)
+        for where, (name, key, value) in zip(places, bad, strict=True)
+    }
+    expected["reservations", *place] = ("unsupported", b"m-changed", encode(changed))
+    letters = dead_letters(world, expected)
+    for where, (reason, key, value) in expected.items():
+        message, headers = letters[where]
+        bytes_in = value or b""
+        assert (headers["reason"], message.key()) == (reason, key)
+        assert (message.value() or b"") == bytes_in[:MESSAGE_BYTES_MAX]
+        assert headers["length"] == str(-1 if value is None else len(bytes_in))
+        assert headers["sha256"] == sha256(bytes_in).hexdigest()
+    world.settle()
+    world.check()
+
+
+def dead_letters(world, places):
+    """``(topic, partition, offset)`` to dead letter and its headers, once all these places have theirs."""
+
+    def found():
+        letters = {}
+        for message in world.records[DEAD_LETTERS.name]:
+            headers = {name: value.decode() for name, value in message.headers()}
+            letters[headers["topic"], int(headers["partition"]), int(headers["offset"])] = message, headers
+        return letters
+
+    world.until(lambda: found().keys() >= set(places), f"dead-lettered: {set(places) - found().keys()}")
+    return found()
+
+
+def test_a_repeat_gets_the_same_answer_and_other_content_is_a_conflict(world):
+    """Repeats, in one batch and later, are answered by equal records; an id used again is set aside."""
+    shop(world, "dup")
+    first, other = lead("dup", "x"), lead("dup", "x", value_fen=7)
+    booked = reservation("dup", "r", "s1")
+    world.publish(LEADS, first, first)
+    world.publish(RESERVATIONS, booked, booked)
+    world.answer("dup", "x")
+    [held] = world.answer("dup", "r", kind="reservation")
+    [place] = world.publish(LEADS, other)
+    world.publish(LEADS, first)
+    world.publish(RESERVATIONS, booked)
+    for which, times in ((("lead", "x"), 3), (("reservation", "r"), 3)):
+        world.until(lambda: len(world.answers("dup")[which]) == times, "repeated")  # noqa: B023 - called at once
+        assert all(answer == world.answers("dup")[which][0] for answer in world.answers("dup")[which])
+    message, headers = dead_letters(world, [("leads", *place)])["leads", *place]
+    assert (headers["reason"], message.value()) == ("conflict", encode(other))
+    assert world.redis.zcard(keys.open_attempts("dup/here")) == 2
+    assert held["guide_id"] in {"a", "b"}
+    world.settle()
+    world.check()
+
+
+def test_the_roster_changes_live(world):
+    """Who goes inactive or offline gets nothing more; a new store and its guide get leads."""
+    shop(world, "live")
+    assert guides_of(ask(world, *leads("live", "before", 20))) == {"a", "b"}
+    tell(world, "live", guide("live", "a", "s1", version=2, active=False), a=0)
+    assert guides_of(ask(world, *leads("live", "without-a", 10))) == {"b"}
+    back = guide("live", "a", "s1", version=3)
+    tell(world, "live", back, presence("live", "b", "offline"), a=100, b=0)
+    assert guides_of(ask(world, *leads("live", "without-b", 10))) == {"a"}
+
+    there = {"lat": LAT + 5, "lon": LON}
+    [waiting] = ask(world, lead("live", "too-early", **there))
+    assert (waiting["state"], waiting["queue"]) == ("waiting", "@hq")
+    opened = (store("live", "s2", km=5 * 111.2, market="there"), guide("live", "c", "s2"))
+    tell(world, "live", *opened, market="there", c=100)
+    assert guides_of(ask(world, *leads("live", "new", 5, **there))) == {"c"}
+    world.settle()
+    world.check()
+
+
+def ask(world, *events):
+    """Publish leads and return their answers."""
+    world.publish(LEADS, *events)
+    return world.answer(events[0].brand, *(event.lead_id for event in events))
+
+
+def test_a_new_policy_rules_and_an_invalid_one_does_not(world):
+    """The policy's version and time limit stand on the assignment; a refused one leaves the old one."""
+    shop(world, "rule")
+    [before] = ask(world, lead("rule", "before"))
+    assert before["policy_version"] == 0
+    world.publish(POLICIES, Policy(brand="rule", version=3, toml="[respond_s]\nprospect = 60\n"))
+    for attempt in range(1000):
+        [answer] = ask(world, lead("rule", f"probe{attempt}"))
+        if answer["policy_version"] == 3:
+            break
+    assert answer["respond_by_ms"] - answer["at_ms"] == 60_000
+
+    refused = ("reference_refused_total", "invalid", "policies")
+    count = world.metrics().get(refused, 0)
+    world.publish(POLICIES, Policy(brand="rule", version=4, toml="[weights]\nluck = 1\n"))
+    world.until(lambda: world.metrics().get(refused, 0) == count + 1, "refused")
+    [answer] = ask(world, lead("rule", "after"))
+    assert answer["policy_version"] == 3
+    world.settle()
+    world.check()
+
+
+def test_the_bound_owner_gets_the_lead_until_unbound(world):
+    """A member's owner is chosen over a nearer guide, and is told so; once unbound the nearer one is."""
+    opened = (store("own", "s1"), guide("own", "near", "s1"))
+    away = (store("own", "s2", km=8), guide("own", "owner", "s2"))
+    tell(world, "own", *opened, *away, near=100, owner=100)
+    member = keys.member("own", "m1")
+
+    def bind(command, kind, guide_id):
+        event = Binding(
+            command_id=command,
+            member_id="m1",
+            brand="own",
+            occurred_at_ms=now_ms(),
+            kind=kind,
+            guide_id=guide_id,
+        )
+        world.publish(BINDINGS, event)
+        bound = b"owner" if kind == "bind" else b""
+        world.until(lambda: world.redis.hget(member, "owner") == bound, kind)
+
+    [before] = ask(world, lead("own", "before", member_id="m1"))
+    bind("c1", "bind", "owner")
+    [bound, stranger] = ask(world, lead("own", "bound", member_id="m1"), lead("own", "other", member_id="m2"))
+    bind("c2", "unbind", None)
+    [after] = ask(world, lead("own", "after", member_id="m1"))
+    assert [each["guide_id"] for each in (before, bound, stranger, after)] == [
+        "near",
+        "owner",
+        "near",
+        "near",
+    ]
+    assert bound["action"]["code"] == "contact.owner"
+    world.settle()
+    world.check()
+
+
+def test_the_metrics_tell_what_was_sent(world):
+    """Events, claims, dead letters and durations count exactly what went in; a waiting lead shows its age."""
+    shop(world, "count")
+    world.settle()
+    world.until(lambda: not lag(world), "no lag")
+    before = world.metrics()
+    first = lead("count", "x")
+    old = lead("count", "old", occurred_at_ms=now_ms() - 5 * HOUR_MS, **NOBODY_NEAR)
+    ask(world, first, *leads("count", "more", 6), old)
+    world.publish(LEADS, first)
+    places = world.publish(LEADS, lead("count", "x", value_fen=1), (b"m", b"{"))
+    dead_letters(world, [("leads", *place) for place in places])
+    world.settle()
+    grown = {
+        ("events_total", "routed", "leads"): 9,
+        ("events_total", "dead_letter", "leads"): 2,
+        ("events_total", "projected", "assignments"): 9,
+        ("claim_total", "ok"): 7,
+        ("claim_total", "waiting"): 1,
+        ("claim_total", "replay"): 1,
+        ("claim_total", "conflict"): 1,
+        ("dlq_total", "conflict"): 1,
+        ("dlq_total", "not_json"): 1,
+        ("decision_seconds_count",): 10,
+    }
+
+    def counted():
+        after = world.metrics()
+        return {name: after.get(name, 0) - before.get(name, 0) for name in grown}
+
+    world.until(lambda: counted()["events_total", "projected", "assignments"] == 9, "projected")
+    assert counted() == grown
+    world.until(lambda: world.metrics()["oldest_waiting_seconds",] >= 5 * 3600, "an age")
+    world.until(lambda: not lag(world), "no lag")
+    after = world.metrics()
+    for stage in ("route", "fix_cells", "claim", "publish", "keep_journeys", "deliver_cards"):
+        assert 0 < after["stage_seconds_sum", stage] < 60, stage
+        assert after["stage_seconds_count", stage] == after["stage_seconds_bucket", "+Inf", stage] > 0
+    assert after["ready",] == 1
+    world.check()
+
+
+def lag(world):
+    return sum(value for (name, *_), value in world.metrics().items() if name == "consumer_lag_records")
+
+
+def test_the_metrics_are_on_loopback_only(world):
+    """Another address of the same machine finds nobody on the port."""
+    with closing(socket.create_connection(("127.0.0.1", world.worker.port), 5)):
+        pass
+    with pytest.raises(OSError, match=r"refused|unreachable|assign"):
+        socket.create_connection(("127.0.0.2", world.worker.port), 5)
+
+
+def test_the_inbox_command_shows_cards_and_follows(world):
+    """``inbox --json`` prints the cards as they stand in the log; with ``--follow`` later ones, too."""
+    tell(world, "box", store("box", "s1"), guide("box", "g", "s1"), g=100)
+    ask(world, lead("box", "first"), lead("box", "second"))
+    world.settle()
+    command = [sys.executable, "-m", "router", "inbox", "g", "--brand", "box", "--json"]
+    environment = {**os.environ, **world.environment}
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30)
+    cards = {orjson.loads(line)["lead_id"]: line for line in shown.stdout.splitlines()}
+    assert cards == {event["lead_id"]: orjson.dumps(event) for event in world.events(ASSIGNMENTS, "box")}
+
+    with subprocess.Popen([*command, "--follow"], env=environment, stdout=subprocess.PIPE) as following:
+        try:
+            already = {orjson.loads(following.stdout.readline())["lead_id"] for _ in cards}
+            assert already == {"first", "second"}
+            ask(world, lead("box", "later"))
+            assert orjson.loads(following.stdout.readline())["lead_id"] == "later"
+            following.send_signal(signal.SIGINT)
+            assert following.wait(10) == 0
+        finally:
+            following.kill()
+    world.check()
+
+
+def test_a_worker_with_an_empty_redis_beside_a_full_log_refuses(world):
+    """It cannot know who holds what, so it says what is wrong and ends with EX_CONFIG."""
+    shop(world, "empty")
+    ask(world, lead("empty", "x"))
+    with world.redis_type() as fresh:
+        environment = {**world.environment, "LEAD_ROUTER_REDIS_URL": fresh.url, "LEAD_ROUTER_GROUP": "other"}
+        refused = subprocess.run(
+            [sys.executable, "-m", "router", "worker"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=30,
+        )
+    assert refused.returncode == EXIT_CONFIG
+    assert f"Redis holds no state of {world.prefix}assignments" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    world.check()
+
+
+# -- trouble: each test has a worker, a Redis and topics of its own
+
+
+@pytest.fixture
+def troubled(parts, prefix):
+    """A world with a roster and no worker yet."""
+    with World(parts.kafka_url, parts.redis_url, prefix) as world:
+        world.roster(roster(STORES_OF_1, 1, at_ms=now_ms()))
+        yield world
+
+
+def outage(world, *, begin, end, lasts_s, patience_s):
+    """Route a steady load through an outage of Redis."""
+    world.worker.start()
+    pid = world.worker.pid
+    with world.load(leads=int(150 * (lasts_s + 3) * 0.87), rate_per_s=150) as sending:
+        world.until(lambda: world.audit.answered > 150 and world.committed(), "routed")
+        begin()
+        # what was acknowledged before is committed by now
+        world.read_for(patience_s)
+        frozen, answered, asked = world.committed(), world.audit.answered, inputs(world)
+        world.read_for(lasts_s - patience_s)
+        assert (world.committed(), world.audit.answered) == (frozen, answered)
+        assert inputs(world) > asked + 100
+        assert lag(world) > 0
+        end()
+        sent = world.sent(sending)
+    world.settle(sent)
+    world.until(lambda: not lag(world), "no lag")
+    assert world.worker.running
+    assert world.worker.pid == pid
+    world.worker.stop()
+    report = world.check()
+    assert report.leads_in + report.reservations_in == sent
+
+
+def inputs(world):
+    return sum(len(world.records[topic.name]) for topic in (LEADS, RESERVATIONS))
+
+
+@pytest.mark.slow
+def test_a_redis_that_hangs_for_20_s_loses_nothing(parts, troubled):
+    """Meanwhile nothing is answered or committed; afterwards the same worker catches up."""
+    outage(troubled, begin=parts.redis.pause, end=parts.redis.resume, lasts_s=20, patience_s=3)
+
+
+@pytest.mark.slow
+def test_a_redis_that_stops_and_starts_again_loses_nothing(parts, prefix):
+    """The same with a Redis that ends, keeps its state on disk and comes back."""
+    with (
+        REDIS[parts.kind](appendonly=True) as redis,
+        World(parts.kafka_url, redis.url, prefix) as world,
+    ):
+        world.roster(roster(STORES_OF_1, 1, at_ms=now_ms()))
+        outage(world, begin=redis.stop, end=redis.start, lasts_s=8, patience_s=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_another_worker_takes_over_from_one_that_ends_in_the_middle(troubled, number):
+    """Asked to stop it does so within 10 s and with status 0; killed or not, nothing is lost or doubled."""
+    world = troubled
+    with a_worker(world) as first:
+        events = list(Load(seed=1, leads=10_000, stores=STORES_OF_1).inputs(now_ms))
+        for topic in (LEADS, RESERVATIONS):
+            world.publish(topic, *((each.key, each.value) for each in events if each.topic is topic))
+        world.until(lambda: world.audit.answered > 500, "in the middle")
+        first.send_signal(number)
+        assert first.wait(10) == (0 if number == signal.SIGTERM else -number)
+    done = sum(offset for (topic, _), offset in world.committed().items() if topic == f"{world.prefix}leads")
+    assert done < 10_000
+    world.worker.start()
+    world.settle(len(events))
+    world.worker.stop()
+    world.check()
+
+
+@contextmanager
+def a_worker(world):
+    """A worker whose own exit status can be seen."""
+    worker = world.worker
+    environment = {**os.environ, **worker.environment}
+    with subprocess.Popen(worker.command(), env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            world.until(worker.answers, "ready")
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_broker_that_hangs_for_10_s_loses_nothing(parts, troubled):
+    """Inputs and answers go on where they stood."""
+    world = troubled
+    world.worker.start()
+    with world.load(leads=1_250, rate_per_s=125) as sending:
+        world.until(lambda: world.audit.answered > 150, "routed")
+        parts.kafka.pause()
+        time.sleep(10)  # the outage
+        parts.kafka.resume()
+        sent = world.sent(sending)
+    world.settle(sent)
+    assert world.worker.running
+    world.worker.stop()
+    world.check()
