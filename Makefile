@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check schemas lock clean
+.PHONY: help setup demo test check bench-stream bench-ranking simulate schemas lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,15 @@ check: $(INSTALLED) ## Lint, formatting, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench-stream: $(INSTALLED) ## Measure the whole way on real Kafka and Redis: STORES=file.csv ARGS="--help"
+	@$(BIN)/python -m bench.stream $(if $(STORES),--stores "$(STORES)") $(ARGS)
+
+bench-ranking: $(INSTALLED) ## Measure the ranking core
+	@$(BIN)/python -m bench.ranking $(ARGS) | tee -a bench/results/ranking.jsonl
+
+simulate: $(INSTALLED) ## Replay one run of the simulator, with a trace: SEED=n
+	@$(BIN)/python -m tests.simulation $(SEED)
 
 schemas: $(INSTALLED) ## Write the JSON Schemas of all topics to docs/schemas
 	@$(BIN)/lead-router schemas docs/schemas

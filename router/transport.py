@@ -51,6 +51,7 @@ def app_settings() -> dict[str, Any]:
         "broker_commit_interval": 0.5,  # bounds what a crash delivers again
         "broker_session_timeout": 12.0,  # a crashed worker's partitions are taken over after this
         "broker_heartbeat_interval": 3.0,  # four chances within the session timeout
+        "broker_rebalance_timeout": 30.0,  # above the longest batch, which gives up or is done in half of it
         "broker_request_timeout": 30.0,  # Faust asks for no less than the session timeout
         "producer_request_timeout": 20.0,  # the default of 20 minutes would block a rebalance that long
         "producer_max_batch_size": 512 * 1024,  # bytes: the 16 KiB of the default would split every batch

@@ -479,7 +479,7 @@ def test_a_redis_that_stops_and_starts_again_loses_nothing(parts, prefix):
         World(parts.kafka_url, redis.url, prefix) as world,
     ):
         world.roster(roster(STORES_OF_1, 1, at_ms=now_ms()))
-        outage(world, begin=redis.stop, end=redis.start, lasts_s=8, patience_s=3)
+        outage(world, begin=redis.stop, end=redis.start, lasts_s=6, patience_s=2)
 
 
 @pytest.mark.slow

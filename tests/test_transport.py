@@ -159,6 +159,19 @@ async def test_a_revoked_partition_makes_its_batches_stale_and_is_never_committe
     assert [offsets(batch) for batch in stream._in_flight] == [[0]]
 
 
+async def test_nothing_overtakes_a_batch_given_up_until_its_partition_comes_again(app, stream):
+    for offset in range(2):
+        deliver(app, offset)
+    deliver(app, 5, tp=TP("leads", 1))
+    batches = stream.batches(1, 0)
+    (await anext(batches)).release()
+    deliver(app, 2)  # fetched before the flow stops
+    assert offsets(await anext(batches)) == [5]
+    app.consumer._drop([TP0])
+    deliver(app, 0)
+    assert offsets(await anext(batches)) == [0]
+
+
 async def test_a_revocation_commits_what_is_done_before_it_forgets(app, stream):
     consumer, committed = app.consumer, {}
 

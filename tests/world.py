@@ -45,7 +45,9 @@ class World:
             "LEAD_ROUTER_GROUP": prefix,
             "LEAD_ROUTER_PARTITIONS": str(PARTITIONS),
         }
-        self.worker = WorkerProcess(self.environment)
+        # verbose: when a worker does not start, its log has to say why
+        verbose = (sys.executable, "-m", "router", "worker", "-v")
+        self.worker = WorkerProcess(self.environment, verbose)
         self.redis = redis.Redis.from_url(redis_url)
         self.audit = Audit()
         self.records = defaultdict(list)

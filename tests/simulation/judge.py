@@ -1,0 +1,125 @@
+"""Whether all went well: the audit over the topics, and Redis against what the log says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import orjson
+
+from router.audit import Audit
+from router.audit.audit import TOPICS
+from router.reference import REFERENCE_TOPICS, Reference
+from router.state import keys
+from topics.assignments import LIVE_STATES
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS
+
+
+def problems(broker, db, now_ms, expected):
+    """Everything that is wrong, in words; nothing when all is well.
+
+    ``expected`` holds the ids that are to be answered, and the places to be set aside with why.
+    """
+    found = [f"audit: {problem}" for problem in audit(broker).problems]
+    for name, told, held in (
+        ("outcome", expected, outcomes(broker)),
+        *_state(broker, db),
+        ("capacities", _capacities(broker, now_ms), _keys(db, ":capacity")),
+        ("owners", _owners(broker), {key: held[b"owner"] for key, held in _keys(db, ":member:").items()}),
+    ):
+        if told != held:
+            found.append(f"{name}: {_difference(told, held)}")
+    found += [
+        f"feeds: a card stands twice in {key}" for key, held in _keys(db, ":feed:").items() if _twice(held)
+    ]
+    return found
+
+
+def audit(broker):
+    judge = Audit()
+    for topic in TOPICS:
+        for record in broker.of(topic):
+            judge.feed(
+                *(topic, record.partition, record.offset),
+                record.key,
+                record.value,
+                record.headers,
+                record.timestamp,
+            )
+    return judge.report()
+
+
+def outcomes(broker):
+    """What became of the inputs, apart from who got them."""
+    found = {}
+    for record in broker.of(ASSIGNMENTS.name):
+        event = orjson.loads(record.value)
+        found[f"{event['kind']}/{event['lead_id']}"] = "answered"
+    for record in broker.of(DEAD_LETTERS.name):
+        named = {name: value.decode() for name, value in record.headers}
+        found[place(named["topic"], named["partition"], named["offset"])] = named["reason"]
+    return found
+
+
+def place(topic, partition, offset):
+    return f"{topic}[{partition}]@{offset}"
+
+
+def _state(broker, db):
+    """Open attempts, waiting leads, journeys and inboxes: what the log tells, and what Redis holds."""
+    journeys, latest = defaultdict(dict), {}
+    for record in broker.of(ASSIGNMENTS.name):
+        event = orjson.loads(record.value)
+        who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
+        first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], record.value)
+        if first is record.value and event["seq"] >= latest.get(who, (event,))[0]["seq"]:
+            latest[who] = (event, record.value)
+    opened, waiting, inboxes = defaultdict(dict), defaultdict(dict), defaultdict(dict)
+    for (brand, member_id, kind, lead_id), (event, value) in latest.items():
+        cell = (db.get(keys.lead_cell(brand, member_id, kind, lead_id)) or b"?").decode()
+        if event["state"] in LIVE_STATES:
+            opened[keys.open_attempts(cell)][f"{event['guide_id']}|{kind}|{lead_id}".encode()] = 0
+            card = b"%d|%s" % (event["seq"], value)
+            inboxes[keys.inbox(brand, event["guide_id"])][f"{kind}|{lead_id}".encode()] = card
+        elif event["state"] == "waiting":
+            member = f"{event['queue']}|{kind}|{lead_id}".encode()
+            waiting[keys.waiting(cell)][member] = event["lead_at_ms"]
+    return (
+        ("open attempts", opened, _keys(db, ":open")),
+        ("waiting", waiting, _keys(db, ":waiting")),
+        ("journeys", journeys, _keys(db, ":journey:")),
+        ("inboxes", inboxes, _keys(db, ":inbox:")),
+    )
+
+
+def _capacities(broker, now_ms):
+    reference = Reference(lambda *_: None)
+    for topic in REFERENCE_TOPICS:
+        for record in broker.of(topic.name):
+            reference.apply(topic, record.key, record.value)
+    told = defaultdict(dict)
+    for cell, guide_id, version, capacity in reference.refresh(now_ms):
+        told[keys.capacity(cell)][guide_id.encode()] = b"%d:%d" % (version, capacity)
+    return told
+
+
+def _owners(broker):
+    told = {}
+    for record in broker.of(BINDINGS.name):
+        event = orjson.loads(record.value)
+        key = keys.member(event["brand"], event["member_id"])
+        told[key] = max(told.get(key, (0, b"")), (event["occurred_at_ms"], event["guide_id"].encode()))
+    return {key: owner for key, (_, owner) in told.items()}
+
+
+def _keys(db, part):
+    return {key: held for key, held in db.data.items() if part in key}
+
+
+def _twice(cards):
+    return len({card[b"record"] for card in cards}) < len(cards)
+
+
+def _difference(told, held):
+    """The first key that differs."""
+    key = min(key for key in told.keys() | held.keys() if told.get(key) != held.get(key))
+    return f"{key} should be {told.get(key)} and is {held.get(key)}"

@@ -1,0 +1,154 @@
+"""One run: a seed chooses the world, the load, the workers and the faults; the judge has the last word."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+
+from router.reference import REFERENCE_TOPICS
+from tests.simulation import judge
+from tests.simulation.expected import Expected
+from tests.simulation.faults import HEALED_S, Faults
+from tests.simulation.group import Group
+from tests.simulation.kafka import Broker
+from tests.simulation.loop import Loop
+from tests.simulation.redis import Server
+from tests.simulation.worker import Worker
+from tests.simulation.world import BEGIN_MS, World
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
+from topics.codec import partition_of
+
+WORK = (LEADS.name, RESERVATIONS.name, BINDINGS.name, ASSIGNMENTS.name)
+#: What was late before the healing has happened by then.
+SETTLED_S = HEALED_S + 12
+#: Everything is done by then, or something is stuck.
+DRAINED_S = HEALED_S + 120
+
+
+class Simulation:
+    """``trace`` is told a line about everything that happens."""
+
+    def __init__(self, seed, *, harmless=False, trace=lambda _: None):
+        self.loop = Loop()
+        self.world = World(seed)
+        self.harmless = harmless
+        self._trace = lambda who, what: trace(f"{self.loop.now_s:7.3f} s  {who:4} {what}")
+        self.faults = Faults(seed, self._trace, harmless=harmless)
+        counts = dict.fromkeys(WORK, self.world.partitions)
+        counts |= {topic.name: 1 for topic in (*REFERENCE_TOPICS, DECISIONS, DEAD_LETTERS)}
+        self.partitions = counts
+        self.broker = Broker(self.loop, self.now_ms, counts)
+        self.server = Server(self.loop, self.now_ms)
+        work = [tp for tp in self.broker.logs if tp[0] in WORK]
+        self.group = Group(self.broker, self.faults, work)
+        self.workers = []
+        self._sent = False
+        self._expected = Expected()
+        self._wanted = 1 if harmless else self.world.workers
+        self._started = 0
+
+    def now_ms(self):
+        return BEGIN_MS + int(self.loop.now_s * 1000)
+
+    def run(self):
+        """Run to the end; what is wrong, in words."""
+        with closing(self.loop):
+            return self._run()
+
+    def _run(self):
+        for sent in self.world.roster:
+            self._append(sent)
+        self.loop.spawn(self._send())
+        self.loop.spawn(self._supervise())
+        if not self.harmless:
+            self.loop.spawn(self._misfortunes())
+            self.loop.run_until(HEALED_S)
+            self._heal()
+            self.loop.run_until(SETTLED_S)
+        self.loop.run_until(DRAINED_S, self._drained)
+        found = [] if self._drained() else ["stuck: not everything was read to its end"]
+        return (
+            found
+            + self.broker.complaints
+            + self.server.complaints
+            + judge.problems(self.broker, self.server.db, self.now_ms(), self._expected.outcomes)
+        )
+
+    def _drained(self):
+        return self._sent and all(
+            self.broker.committed[tp] == len(self.broker.logs[tp]) for tp in self.group.partitions
+        )
+
+    def _append(self, sent):
+        partition = partition_of(sent.key, self.partitions[sent.topic])
+        offset = self.broker.append(sent.topic, partition, sent.key, sent.value)
+        self._expected.note(sent, judge.place(sent.topic, partition, offset))
+
+    async def _send(self):
+        for sent in self.world.sent:
+            if not self.harmless:
+                await self.loop.sleep(max(0.0, sent.at_s - self.loop.now_s))
+            self._append(sent)
+        self._sent = True
+
+    async def _supervise(self):
+        """Start the workers, and start again those that have ended."""
+        while True:
+            self.workers = [worker for worker in self.workers if worker.process.alive]
+            while len(self.workers) < self._wanted:
+                self._started += 1
+                worker = Worker(f"w{self._started}", self.group, self.server, self.partitions)
+                self.workers.append(worker)
+                worker.start()
+            await self.loop.sleep(1.0)
+
+    async def _misfortunes(self):
+        for at_s, kind, lasts_s in self.faults.events:
+            await self.loop.sleep(at_s - self.loop.now_s)
+            self._trace("", f"{kind} {lasts_s:.1f} s" if lasts_s else kind)
+            until_s = self.loop.now_s + lasts_s
+            if kind == "join":
+                self._wanted = min(self._wanted + 1, 3)
+            elif kind == "redis down":
+                self.server.down_until_s = until_s
+            elif kind == "redis hangs":
+                self.server.hung_until_s = until_s
+            elif kind == "kafka down":
+                self.broker.down_until_s = until_s
+                self.loop.spawn(self._back(), delay_s=lasts_s)
+            elif self.workers:
+                worker = self.faults.rng.choice(self.workers)
+                if kind == "pause":
+                    self._trace(worker.process.name, "is paused")
+                    worker.process.paused_until_s = until_s
+                    continue
+                if kind == "leave":
+                    self._wanted = max(self._wanted - 1, 1)
+                self.loop.spawn(worker.stop())
+
+    async def _back(self):
+        self.broker.arrived.notify()
+
+    def _heal(self):
+        self._trace("", "all is healed")
+        self.faults.healed = True
+        self.server.down_until_s = self.server.hung_until_s = self.broker.down_until_s = 0.0
+        self.broker.arrived.notify()
+
+
+def check(seed):
+    """Run a seed with its faults, and its input once more without any: both must come out as expected.
+
+    Silently, since the router warns of every outage.
+    """
+    logging.disable(logging.CRITICAL)
+    try:
+        return replay(seed, lambda _: None)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def replay(seed, trace):
+    """The same, with a line about everything that happens to the run with faults."""
+    found = Simulation(seed, trace=trace).run()
+    return found + [f"without faults: {problem}" for problem in Simulation(seed, harmless=True).run()]

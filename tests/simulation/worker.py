@@ -1,0 +1,141 @@
+"""One worker process: the real parts over the fakes, put together as ``router.worker`` does."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from router.delivery import Delivery
+from router.errors import OutageError
+from router.flow import Flow
+from router.outbox import Outbox
+from router.projector import Projector
+from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.ownership import read_bindings
+from router.state.arbiter import Arbiter
+from tests.simulation.group import Member
+from tests.simulation.kafka import Publisher
+from tests.simulation.loop import EndedError, Process
+from tests.simulation.redis import Connection, Scripts
+from tests.simulation.world import POISON
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS
+
+REFRESH_S = 1.0
+#: After so long a worker that was told to stop is killed.
+STOP_S = 8.0
+
+
+class Worker:
+    def __init__(self, name, group, server, partitions):
+        faults, broker = group.faults, group.broker
+        self.process = Process(name)
+        self.loop = group.loop
+        self.faults = faults
+        self.group = group
+        self.broker = broker
+        self.member = Member(group, self.process)
+        self.reference = Reference(lambda *_: None)
+        self.arbiter = Arbiter(Scripts(Connection(server, faults, self.process), faults, self.process))
+        self.publisher = Publisher(broker, faults, self.process)
+        self.outbox = Outbox("", partitions)
+        self.flow = Flow(self.reference, self.arbiter, self.publisher, self.outbox)
+        self.projector = Projector(self.arbiter)
+        self.delivery = Delivery(
+            self.set_aside,
+            lambda: self.member.leaving,
+            outage_max_s=faults.outage_max_s,
+            end=self.end,
+            pause=self.loop.sleep,
+            clock=lambda: self.loop.now_s,
+        )
+        self._read = dict.fromkeys(REFERENCE_TOPICS, 0)
+
+    def start(self):
+        self.faults.trace(self.process.name, "starts")
+        self.loop.spawn(self._run(), self.process)
+
+    async def stop(self):
+        """Tell it to stop, as SIGTERM does; part of the surroundings."""
+        self.faults.trace(self.process.name, "is told to stop")
+        self.process.stopping = True
+        self.broker.arrived.notify()
+        patience_ends_s = self.loop.now_s + STOP_S
+        while self.process.alive and self.member.in_flight and self.loop.now_s < patience_ends_s:
+            await self.loop.sleep(0.1)
+        if self.member.responds:
+            self.group.leave(self.member)
+        self.process.alive = False
+
+    def end(self, status):
+        self.faults.trace(self.process.name, f"ends with status {status}")
+        self.process.alive = False
+        raise EndedError
+
+    async def set_aside(self, refusals):
+        await self.publisher.publish(self.outbox.dead_letters(refusals))
+
+    async def _run(self):
+        """Become ready, take part in the group, keep current."""
+        while not await self._refresh():
+            await self.loop.sleep(REFRESH_S)
+        self.reference.set_loads(
+            await self._patiently(lambda: self.arbiter.loads(self.reference.roster.cells))
+        )
+        self.group.join(self.member)
+        for topic, work in (
+            (LEADS, partial(self._route, LEADS)),
+            (RESERVATIONS, partial(self._route, RESERVATIONS)),
+            (BINDINGS, self._bind),
+            (ASSIGNMENTS, self._project),
+        ):
+            self.loop.spawn(self._follow(topic.name, work), self.process)
+        self.loop.spawn(self.member.heartbeat(), self.process)
+        while True:
+            await self.loop.sleep(REFRESH_S)
+            await self._refresh()
+
+    async def _patiently(self, ask):
+        while True:
+            try:
+                return await ask()
+            except OutageError:
+                await self.loop.sleep(REFRESH_S)
+
+    async def _refresh(self):
+        for topic in REFERENCE_TOPICS:
+            log = self.broker.logs[topic.name, 0]
+            # some workers hear of changes later than others
+            end = len(log) if self.faults.healed else self.faults.rng.randint(self._read[topic], len(log))
+            for record in log[self._read[topic] : end]:
+                self.reference.apply(topic, record.key, record.value)
+            self._read[topic] = end
+        try:
+            rows = self.reference.refresh(await self.arbiter.now_ms())
+            if rows:
+                await self.arbiter.set_capacities(rows)
+                self.reference.told(rows)
+        except OutageError:
+            return False
+        return True
+
+    async def _follow(self, topic, work):
+        while (batch := await self.member.next_batch(topic)) is not None:
+            first = batch.records[0]
+            self.faults.trace(
+                self.process.name, f"{topic}[{first.partition}]@{first.offset}: batch of {len(batch.records)}"
+            )
+            await self.faults.pass_point("c1", self.process)
+            await self.delivery.carry(batch, work)
+            await self.faults.pass_point("c6", self.process)
+
+    async def _route(self, topic, records):
+        if any(POISON in (record.value or b"") for record in records):
+            raise ValueError("a planted bug")
+        await self.flow.route(topic, records)
+
+    async def _bind(self, records):
+        bound, refusals = read_bindings(records, self.reference.cell_of_guide)
+        await self.arbiter.bind(bound)
+        await self.set_aside(refusals)
+
+    async def _project(self, records):
+        await self.set_aside(await self.projector.project(records))

@@ -1,0 +1,242 @@
+"""Whatever the schedule of faults: nothing lost, doubled, over capacity, and Redis as the log says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from random import Random, SystemRandom
+
+import pytest
+
+from router.errors import OutageError
+from router.local import EmbeddedRedis
+from router.state import keys
+from router.state.arbiter import Arbiter
+from router.state.redis import SCRIPTS, Call, Scripts, checked
+from tests.simulation import redis as fake
+from tests.simulation import scripts
+from tests.simulation.faults import EVENTS, KAFKA_FATES, POINTS, REDIS_FATES, Faults
+from tests.simulation.loop import Loop, Process
+from tests.simulation.simulation import Simulation, check
+from tests.simulation.world import BEGIN_MS
+
+SEEDS, CHUNK = 2080, 130
+
+
+def check_all(seeds):
+    failed = {seed: found for seed in seeds if (found := check(seed))}
+    assert not failed, "\n".join(
+        f"make simulate SEED={seed}: {'; '.join(found)}" for seed, found in failed.items()
+    )
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_every_schedule_of_faults_ends_well(first):
+    check_all(range(first, first + CHUNK))
+
+
+@pytest.mark.skipif("CI" in os.environ, reason="what fails there must fail here as well")
+def test_schedules_that_nobody_has_seen_end_well():
+    check_all(SystemRandom().sample(range(SEEDS, 10**9), 30))
+
+
+def test_a_seed_gives_the_same_run_to_the_byte_in_every_process():
+    def replay(hash_seed):
+        command = [sys.executable, "-m", "tests.simulation", "17"]
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        return subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+
+    assert replay("1") == replay("2") != b""
+
+
+def test_the_schedules_hold_every_fault():
+    """A fault that never happens would prove nothing."""
+    lines = []
+    for seed in range(100):
+        Simulation(seed, trace=lines.append).run()
+    text = "\n".join(lines)
+    expected = [f"killed at {point}" for point in POINTS]
+    expected += [f"Redis call {fate}" for fate in REDIS_FATES[1:]]
+    expected += [f"produce of 1 {fate}" for fate in KAFKA_FATES[1:]]
+    expected += [*EVENTS, "is expelled", "is told that it lost", "ends with status 70", "ends with status 75"]
+    assert [each for each in expected if each not in text] == []
+
+
+# The fake Redis and the real one, case by case
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    with EmbeddedRedis() as server:
+        yield server
+
+
+class Cases:
+    """Random calls over few names, so that they meet; some names are beginnings of others."""
+
+    CELLS = ("b/-", "b/%E4%B8%8A")
+    GUIDES = ("g1", "g10", "g", "G1")
+    LEADS = ("l1", "l10", "l2", "l3")
+    MEMBERS = ("m1", "m2")
+
+    def __init__(self, seed):
+        self.rng = Random(seed)  # noqa: S311 - made-up calls, not a secret
+
+    def call(self, script):
+        names, args = getattr(self, f"_{script}")()
+        return Call(script, names, args)
+
+    def _some(self, values):
+        return [self.rng.choice(values) for _ in range(self.rng.randint(1, 4))]
+
+    def _bind(self):
+        members = self._some(self.MEMBERS)
+        args = []
+        for _ in members:
+            guide = self.rng.choice(("", *self.GUIDES))
+            args += (self.rng.randint(0, 9), guide, self.rng.choice(self.CELLS) if guide else "")
+        return [keys.member("b", member) for member in members], args
+
+    def _claim(self):
+        cell = self.rng.choice(self.CELLS)
+        names, args = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell)], [60_000]
+        for lead in self._some(self.LEADS):
+            guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
+            names.append(keys.lead(cell, "lead", lead))
+            args += (
+                f"lead|{lead}",
+                self.rng.choice(("d1", "d2")),
+                " ".join(f"{guide}|s1|0.5" for guide in guides),
+                f"{self.rng.randint(1, 9)} @hq/store/s1 terms of it",
+            )
+        return names, args
+
+    def _fix_cells(self):
+        names, args = [], [60_000]
+        for lead in self._some(self.LEADS):
+            member = self.rng.choice(self.MEMBERS)
+            names += (keys.member("b", member), keys.lead_cell("b", member, "lead", lead))
+            args += (self.rng.choice(self.CELLS), self.rng.randint(0, 1))
+        return names, args
+
+    def _inbox(self):
+        names, args = [], [60_000, 500]
+        for guide in self._some(self.GUIDES):
+            names += (keys.inbox("b", guide), keys.feed("b", guide))
+            record = self.rng.randbytes(4)  # records need not be text
+            args += (f"lead|{self.rng.choice(self.LEADS)}", self.rng.randint(1, 12), record)
+            args += (self.rng.randint(0, 1),)
+        return names, args
+
+    def _journey(self):
+        leads = self._some(self.LEADS)
+        args = [60_000]
+        for _ in leads:
+            args += (self.rng.randint(1, 3), self.rng.randbytes(4))
+        return [keys.journey("b", "m1", "lead", lead) for lead in leads], args
+
+    def _set_capacity(self):
+        args = []
+        for guide in self._some(self.GUIDES):
+            # versions have more digits than a floating point number holds
+            version = self.rng.choice((9, 10, 10**40, 10**40 + 1)) + self.rng.randint(0, 2)
+            args += (guide, version, self.rng.randint(0, 3))
+        return [keys.capacity(self.rng.choice(self.CELLS))], args
+
+
+def plain(call, answer):
+    """An answer without the time of day."""
+    return answer[2:] if call.script == "fix_cells" else answer
+
+
+async def contents(redis):
+    """Everything in a real Redis, as the fake keeps it, and what of it is kept for how long."""
+    data, kept_s = {}, {}
+    for key in await redis.keys():
+        name, kind = key.decode(), await redis.type(key)
+        if kind == b"hash":
+            data[name] = await redis.hgetall(key)
+        elif kind == b"zset":
+            data[name] = dict(await redis.zrange(key, 0, -1, withscores=True))
+        elif kind == b"stream":
+            data[name] = [fields for _, fields in await redis.xrange(key)]
+        else:
+            data[name] = await redis.get(key)
+        if (left_ms := await redis.pttl(key)) >= 0:
+            kept_s[name] = round(left_ms / 20_000)
+    return data, kept_s
+
+
+def fake_redis():
+    loop = Loop()
+    faults = Faults(0, lambda *_: None, harmless=True)
+    server = fake.Server(loop, lambda: BEGIN_MS)
+    process = Process("w")
+    return loop, server, fake.Scripts(fake.Connection(server, faults, process), faults, process)
+
+
+def told(ask, *args):
+    """The answer, or the outage in words."""
+    try:
+        return ask(*args)
+    except OutageError as outage:
+        return str(outage)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_fake_scripts_do_what_the_real_ones_do(valkey, seed):
+    real = Scripts(valkey.url)
+    await real.redis.flushall()
+    _, server, _ = fake_redis()
+    cases = Cases(seed)
+    for _ in range(150):
+        call = cases.call(cases.rng.choice(SCRIPTS))
+        try:
+            [answer] = await real.run([call])
+        except OutageError as outage:
+            answer = str(outage)
+        copied = told(lambda call=call: checked([server.execute(call)])[0])
+        assert plain(call, copied) == plain(call, answer), call
+    kept_s = {key: round(kept_ms / 20_000) for key, kept_ms in server.db.kept_ms.items()}
+    assert (server.db.data, kept_s) == await contents(real.redis)
+    await real.close()
+
+
+def test_every_script_has_its_fake_and_its_cases():
+    assert sorted(scripts.SCRIPTS) == sorted(SCRIPTS)
+    assert all(hasattr(Cases, f"_{name}") for name in SCRIPTS)
+
+
+async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
+    real = Scripts(valkey.url)
+    await real.redis.flushall()
+    loop, server, copied = fake_redis()
+    cases = Cases(0)
+    for script in ("set_capacity",) * 9 + ("claim",) * 9:
+        call = cases.call(script)
+        server.execute(call)
+        await real.run([call])
+
+    def in_made_up_time(coroutine):
+        answers = []
+
+        async def keep():
+            answers.append(await coroutine)
+
+        loop.spawn(keep())
+        loop.run_until(loop.now_s + 10)
+        return answers[0]
+
+    for ask in (
+        lambda arbiter: arbiter.loads(Cases.CELLS),
+        lambda arbiter: arbiter.loads([]),
+        lambda arbiter: arbiter.oldest_waiting(Cases.CELLS),
+        lambda arbiter: arbiter.is_new("log"),
+        lambda arbiter: arbiter.note_epoch("log"),
+        lambda arbiter: arbiter.note_epoch("log"),
+        lambda arbiter: arbiter.is_new("log"),
+    ):
+        assert in_made_up_time(ask(Arbiter(copied))) == await ask(Arbiter(real))
+    assert in_made_up_time(Arbiter(copied).now_ms()) == BEGIN_MS
+    await real.close()

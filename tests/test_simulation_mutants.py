@@ -1,0 +1,277 @@
+"""Taking away any one protection turns the simulation red: the table of docs/assurance.md, row by row."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from router.delivery import Delivery
+from router.errors import EffectError, OutageError
+from router.outbox import Outbox
+from router.rules.intake import Refusal
+from tests.simulation import scripts
+from tests.simulation.group import Group, Member
+from tests.simulation.kafka import Publisher
+from tests.simulation.simulation import check
+from topics.assignments import Assignment
+from topics.codec import decode
+
+#: Every mutant is caught within so many seeds, from 0 on.
+SEEDS_MAX = 120
+
+
+def acknowledged_before_the_work(patch):
+    async def carry(self, batch, work):
+        batch.ack()
+        await self._complete(batch, work)
+
+    patch.setattr(Delivery, "carry", carry)
+
+
+def acknowledged_in_spite_of_an_outage(patch):
+    async def complete(self, batch, work):
+        with contextlib.suppress(OutageError):
+            await self._bisect(batch.records, work, [])
+        return True
+
+    patch.setattr(Delivery, "_complete", complete)
+
+
+def release_taken_for_an_acknowledgement(patch):
+    async def carry(self, batch, work):
+        await self._complete(batch, work)
+        batch.ack()
+
+    patch.setattr(Delivery, "carry", carry)
+
+
+def publishing_is_not_awaited(patch):
+    publish = Publisher.publish
+
+    async def unawaited(self, records):
+        async def go():
+            with contextlib.suppress(OutageError, EffectError):
+                await publish(self, records)
+
+        self._loop.spawn(go(), self._process)
+
+    patch.setattr(Publisher, "publish", unawaited)
+
+
+def an_unforeseen_failure_taken_for_a_bug_of_the_record(patch):
+    patch.setattr("router.delivery.EffectError", OutageError)
+
+
+def bisection_drops_the_rest(patch):
+    bisect = Delivery._bisect
+
+    async def first_only(self, records, work, bugs):
+        try:
+            await work(records)
+        except ValueError:
+            await bisect(self, records[:1], work, bugs)
+
+    patch.setattr(Delivery, "_bisect", first_only)
+
+
+def the_whole_batch_set_aside_for_one_bug(patch):
+    async def all_of_it(self, records, work, _bugs):
+        try:
+            await work(records)
+        except ValueError as bug:
+            await self.set_aside([Refusal(record, "bug", repr(bug)) for record in records])
+
+    patch.setattr(Delivery, "_bisect", all_of_it)
+
+
+def no_dead_letter_for_what_is_refused(patch):
+    patch.setattr(Outbox, "dead_letters", lambda *_: [])
+
+
+def a_stored_answer_is_not_published_again(patch):
+    results = Outbox.results
+
+    def fresh_only(self, batch, answers, *rest):
+        out = results(self, batch, answers, *rest)
+        again = {
+            (request.kind, request.lead_id)
+            for request, answer in zip(batch, answers, strict=True)
+            if answer.result == "replay"
+        }
+        return [
+            record
+            for record in out
+            if record.topic != "assignments"
+            or (decode(Assignment, record.value).kind, decode(Assignment, record.value).lead_id) not in again
+        ]
+
+    patch.setattr(Outbox, "results", fresh_only)
+
+
+def every_claim_is_a_new_one(patch):
+    claim = scripts._claim
+
+    def anew(db, keys, *rest):
+        db.data.pop(keys[3], None)
+        return claim(db, keys, *rest)
+
+    patch.setattr(scripts, "_claim", anew)
+
+
+def other_content_is_not_compared(patch):
+    claim = scripts._claim
+
+    def same_digest(db, keys, remember_ms, ask):
+        return claim(db, keys, remember_ms, [ask[0], b"-", *ask[2:]])
+
+    patch.setattr(scripts, "_claim", same_digest)
+
+
+def one_place_more_than_there_is(patch):
+    room = scripts._room
+    patch.setattr(scripts, "_room", lambda *args: room(*args) + 1)
+
+
+def load_of_the_batch_alone_counts(patch):
+    def room(db, _opened, capacity, guide):
+        held = db.hget(capacity, guide)
+        return int(held.split(b":")[1]) if held else 0
+
+    patch.setattr(scripts, "_room", room)
+
+
+def a_cell_is_not_remembered(patch):
+    fix_cells = scripts.fix_cells
+
+    def anew(db, keys, args):
+        for key in keys[1::2]:
+            db.data.pop(key, None)
+        return fix_cells(db, keys, args)
+
+    patch.setitem(scripts.SCRIPTS, "fix_cells", anew)
+
+
+def an_older_capacity_counts(patch):
+    def set_capacity(db, keys, args):
+        for i in range(0, len(args), 3):
+            db.hset(keys[0], {args[i]: args[i + 1] + b":" + args[i + 2]})
+
+    patch.setitem(scripts.SCRIPTS, "set_capacity", set_capacity)
+
+
+def an_older_owner_counts(patch):
+    def bind(db, keys, args):
+        for i, key in enumerate(keys):
+            at, owner, cell = args[3 * i : 3 * i + 3]
+            db.hset(key, {b"owner": owner, b"owner_cell": cell, b"owner_at": at})
+
+    patch.setitem(scripts.SCRIPTS, "bind", bind)
+
+
+def the_last_record_of_a_seq_wins(patch):
+    def journey(db, keys, args):
+        for i, key in enumerate(keys):
+            db.hset(key, {args[1 + 2 * i]: args[2 + 2 * i]})
+        return args[2::2]
+
+    patch.setitem(scripts.SCRIPTS, "journey", journey)
+
+
+def a_kept_record_gets_no_card_again(patch):
+    journey = scripts.journey
+
+    def fresh_only(db, keys, args):
+        known = [db.hget(key, args[1 + 2 * i]) is not None for i, key in enumerate(keys)]
+        return [record for record, old in zip(journey(db, keys, args), known, strict=True) if not old]
+
+    patch.setitem(scripts.SCRIPTS, "journey", fresh_only)
+
+
+def an_inbox_without_the_guard_of_seq(patch):
+    inbox = scripts.inbox
+
+    def unguarded(db, keys, args):
+        for i, key in enumerate(keys[::2]):
+            db.hgetall(key).pop(args[2 + 4 * i], None)
+        return inbox(db, keys, args)
+
+    patch.setitem(scripts.SCRIPTS, "inbox", unguarded)
+
+
+def delivered_offsets_are_committed(patch):
+    patch.setattr(Member, "frontier", lambda self, tp: self._position[tp])
+
+
+def what_follows_a_batch_given_up_is_delivered(patch):
+    patch.setattr(Member, "given_up", property(lambda _: set(), lambda *_: None), raising=False)
+
+
+def a_hole_is_committed_over(patch):
+    what_follows_a_batch_given_up_is_delivered(patch)  # or there would be no hole to commit over
+
+    def frontier(self, tp):
+        for chunk in self._chunks[tp]:
+            if chunk.acked:
+                self._reached[tp] = chunk.last + 1
+        return self._reached.get(tp)
+
+    patch.setattr(Member, "frontier", frontier)
+
+
+def a_commit_of_an_old_generation_is_taken(patch):
+    patch.setattr(Group, "commit", lambda self, _, tp, offset: self.broker.commit(tp, offset))
+
+
+def a_new_owner_begins_at_the_end(patch):
+    take = Member.take
+
+    def at_the_end(self, generation, partitions):
+        take(self, generation, partitions)
+        self._position = {tp: len(self.group.broker.logs[tp]) for tp in partitions}
+
+    patch.setattr(Member, "take", at_the_end)
+
+
+#: What is taken away, and words of the problem by which it must be found.
+MUTANTS = {
+    acknowledged_before_the_work: "lost:",
+    acknowledged_in_spite_of_an_outage: "lost:",
+    release_taken_for_an_acknowledgement: "lost:",
+    publishing_is_not_awaited: "lost:",
+    an_unforeseen_failure_taken_for_a_bug_of_the_record: "should be None and is bug",
+    bisection_drops_the_rest: "lost:",
+    the_whole_batch_set_aside_for_one_bug: "should be answered and is None",
+    no_dead_letter_for_what_is_refused: "lost:",
+    a_stored_answer_is_not_published_again: "lost:",
+    every_claim_is_a_new_one: "double_assigned:",
+    other_content_is_not_compared: "should be conflict and is None",
+    one_place_more_than_there_is: "over_capacity:",
+    load_of_the_batch_alone_counts: "over_capacity:",
+    a_cell_is_not_remembered: "double_assigned:",
+    an_older_capacity_counts: "went back to version",
+    an_older_owner_counts: "owners:",
+    the_last_record_of_a_seq_wins: "journeys:",
+    a_kept_record_gets_no_card_again: "inboxes:",
+    an_inbox_without_the_guard_of_seq: "feeds:",
+    delivered_offsets_are_committed: "lost:",
+    what_follows_a_batch_given_up_is_delivered: "outcome:",
+    a_hole_is_committed_over: "lost:",
+    a_commit_of_an_old_generation_is_taken: "went back from",
+    a_new_owner_begins_at_the_end: "lost:",
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_protection_taken_away_is_missed(mutant, monkeypatch):
+    mutant(monkeypatch)
+    found = (problem for seed in range(SEEDS_MAX) for problem in check(seed))
+    assert any(MUTANTS[mutant] in problem for problem in found)
+
+
+def test_the_table_names_every_protection_and_no_other():
+    text = (Path(__file__).parents[1] / "docs/assurance.md").read_text(encoding="utf-8")
+    table = text.split("## Protections and the simulation that misses them")[1].split("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [mutant.__name__.replace("_", " ") for mutant in MUTANTS]
