@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 .PHONY: help setup demo test check bench-stream bench-ranking simulate schemas lock clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Set up .venv (every other target does it by itself)
 	@echo "Ready: make demo, make test"
@@ -41,6 +41,7 @@ bench-stream: $(INSTALLED) ## Measure the whole way on real Kafka and Redis: STO
 	@$(BIN)/python -m bench.stream $(if $(STORES),--stores "$(STORES)") $(ARGS)
 
 bench-ranking: $(INSTALLED) ## Measure the ranking core
+	@mkdir -p bench/results
 	@$(BIN)/python -m bench.ranking $(ARGS) | tee -a bench/results/ranking.jsonl
 
 simulate: $(INSTALLED) ## Replay one run of the simulator, with a trace: SEED=n

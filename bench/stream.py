@@ -18,35 +18,26 @@ import asyncio
 import importlib
 import logging
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import click
-import numpy as np
-import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from bench.drain import Drain, drain
 from bench.figures import Figure, append
-from bench.stock_copy import StockCopy
-from bench.world import PARTITIONS, World, cpu_s, create_topic
+from bench.steady import WARM_UP_MS, Steady, steady
+from bench.world import PARTITIONS, World
 from router.config import Settings
 from router.demo.country import built_in_stores
 from router.demo.directory import StoreRow, read_stores
 from router.errors import ConfigError, OutageError
-from router.publish import Outgoing, Publisher
-from router.state.arbiter import Arbiter
-from router.state.redis import Scripts
-from router.topology import bootstrap
-from topics.catalog import ASSIGNMENTS, DECISIONS, LEADS
 
 RESULTS = Path(__file__).parent / "results" / "stream.jsonl"
-WARM_UP_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,129 +51,6 @@ class Options:
     stores: Path | None
     seed: int
     results: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """One repeat; CPU in µs per lead."""
-
-    worker_us: float
-    projecting_us: float
-    redis_us: float
-    redis_projecting_us: float
-    stock_us: float
-    leads_per_s: float
-    candidates: float
-    waiting_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Steady:
-    """Leads at one steady rate: ms from event to published assignment, CPU in µs per lead."""
-
-    rate_per_s: int
-    p50_ms: float
-    p99_ms: float
-    worker_us: float
-    redis_us: float
-
-
-async def drain(world: World, leads: int) -> Drain:
-    """One repeat: the whole way, the projector alone, and the stock agent, on the same leads."""
-    await world.create()
-    await world.publish_roster()
-    await world.publish_leads(leads)
-    with world.worker() as worker:
-        begin = world.take_reading(worker)
-        end = await world.finish(worker, routed=leads, projected=leads)
-    routed = end.routed - begin.routed
-    candidates, waiting = await _looked_at(world, leads)
-    projecting_us, redis_projecting_us = await _project(world, leads)
-    return Drain(
-        worker_us=(end.worker_s - begin.worker_s) / routed * 1e6,
-        projecting_us=projecting_us,
-        redis_us=(end.redis_s - begin.redis_s) / routed * 1e6,
-        redis_projecting_us=redis_projecting_us,
-        stock_us=await _copy(world, leads),
-        leads_per_s=routed / (end.at_s - begin.at_s),
-        candidates=candidates,
-        waiting_share=waiting,
-    )
-
-
-async def _looked_at(world: World, leads: int) -> tuple[float, float]:
-    """Guides looked at per lead, and the share of leads that wait, by the decisions."""
-    decisions = [orjson.loads(record.value) for record in await world.read(DECISIONS, leads)]
-    candidates = statistics.fmean(decision["candidates"] for decision in decisions)
-    return candidates, sum("queue" in decision for decision in decisions) / len(decisions)
-
-
-async def _project(world: World, leads: int) -> tuple[float, float]:
-    """CPU µs per assignment, of a worker that only projects and of Redis."""
-    # the name has the same length, and its inboxes are new
-    other = replace(world, name=world.name[:-1] + "p")
-    await other.create()
-    scripts = Scripts(world.redis_url)
-    # a worker refuses assignments that its Redis knows nothing of
-    await Arbiter(scripts).note_epoch(other.prefix + ASSIGNMENTS.name)
-    await scripts.close()
-    records = await world.read(ASSIGNMENTS, leads)
-    old, new = f'"brand":"{world.name}"'.encode(), f'"brand":"{other.name}"'.encode()
-    topic = other.prefix + ASSIGNMENTS.name
-    copies = [
-        Outgoing(topic, record.partition, record.key, record.value.replace(old, new)) for record in records
-    ]
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap(world.kafka_url))
-    await producer.start()
-    try:
-        publisher = Publisher(lambda: producer)
-        await publisher.discover([topic])
-        for start in range(0, len(copies), 2_000):
-            await publisher.publish(copies[start : start + 2_000])
-    finally:
-        await producer.stop()
-    with other.worker() as worker:
-        begin = other.take_reading(worker)
-        end = await other.finish(worker, routed=0, projected=leads)
-    projected = end.projected - begin.projected
-    return (end.worker_s - begin.worker_s) / projected * 1e6, (end.redis_s - begin.redis_s) / projected * 1e6
-
-
-async def _copy(world: World, leads: int) -> float:
-    """CPU µs per message of the stock agent."""
-    source, target = world.prefix + LEADS.name, world.prefix + "copies"
-    await create_topic(world.kafka_url, target)
-    partitions = [TopicPartition(target, number) for number in range(PARTITIONS)]
-    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap(world.kafka_url))
-    await reader.start()
-    try:
-        with StockCopy(world.kafka_url, source, target) as stock:
-            begin_s, deadline_s = cpu_s(stock.pid), time.monotonic() + 60 + leads / 1_000
-            while sum((await reader.end_offsets(partitions)).values()) < leads:
-                if not stock.running or time.monotonic() > deadline_s:
-                    raise OutageError(f"{stock.name} stopped; its log ends:\n{stock.log[-2000:]}")
-                await asyncio.sleep(0.1)
-            return (cpu_s(stock.pid) - begin_s) / leads * 1e6
-    finally:
-        await reader.stop()
-
-
-async def steady(world: World, rate_per_s: int, seconds: int) -> Steady:
-    """Route leads at a steady rate; the first two seconds are not counted among the latencies."""
-    await world.create()
-    await world.publish_roster()
-    leads = rate_per_s * seconds + rate_per_s * WARM_UP_MS // 1000
-    with world.worker() as worker:
-        begin = world.take_reading(worker)
-        await world.publish_leads(leads, rate_per_s)
-        end = await world.finish(worker, routed=leads, projected=leads)
-    records = await world.read(ASSIGNMENTS, leads)
-    came_ms = np.array([orjson.loads(record.value)["lead_at_ms"] for record in records])
-    counted = came_ms >= came_ms.min() + WARM_UP_MS
-    took_ms = (np.array([record.timestamp for record in records]) - came_ms)[counted]
-    p50_ms, p99_ms = np.percentile(took_ms, (50, 99)).tolist()
-    worker_us, redis_us = end.worker_s - begin.worker_s, end.redis_s - begin.redis_s
-    return Steady(rate_per_s, p50_ms, p99_ms, worker_us / leads * 1e6, redis_us / leads * 1e6)
 
 
 async def bench(options: Options, kafka_url: str, redis_url: str, stores: Sequence[StoreRow]) -> list[Figure]:
@@ -204,7 +72,7 @@ async def bench(options: Options, kafka_url: str, redis_url: str, stores: Sequen
     click.echo(f"{middle.candidates:.1f} candidates per lead; {middle.waiting_share:.1%} of the leads wait")
     click.echo("\nleads/s   p50 ms   p99 ms   worker us per lead   Redis us per lead")
     steadies = []
-    for rate_per_s in sorted({*options.rates, round(middle.leads_per_s / 2, -2).__trunc__()}):
+    for rate_per_s in sorted({*options.rates, int(round(middle.leads_per_s / 2, -2))}):
         each = await steady(world(), rate_per_s, options.seconds)
         steadies.append(each)
         click.echo(
@@ -280,13 +148,29 @@ def real_parts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield kafka_url, redis_url
 
 
-@click.command(help=__doc__, epilog="Topics and keys stay behind on a broker and a Redis that you name.")
-@click.option("--leads", default=40_000, show_default=True, help="Leads of one drain.")
-@click.option("--repeats", default=3, show_default=True, help="Drains; the medians count.")
+@click.command(epilog="Topics and keys stay behind on a broker and a Redis that you name.")
 @click.option(
-    "--rates", default="500,1000,2000,4000", show_default=True, help="Leads a second; half the peak is added."
+    "--leads", type=click.IntRange(1), default=40_000, show_default=True, help="Leads of one drain."
 )
-@click.option("--seconds", default=10, show_default=True, help="How long each rate is held, after 2 s.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Drains; the medians count."
+)
+@click.option(
+    "--rate",
+    "rates",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(500, 1_000, 2_000, 4_000),
+    show_default=True,
+    help="Leads a second, once for each rate; half the peak is added.",
+)
+@click.option(
+    "--seconds",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How long each rate is held, after 2 s.",
+)
 @click.option(
     "--stores",
     type=click.Path(path_type=Path),
@@ -296,16 +180,20 @@ def real_parts(settings: Settings) -> Iterator[tuple[str, str]]:
 @click.option(
     "--results", default=RESULTS, type=click.Path(path_type=Path), help="JSON lines are appended here."
 )
-def main(rates: str, **given: Any) -> None:  # noqa: ANN401 - click hands over what its options say
-    """Measure, show and keep."""
+def main(**given: Any) -> None:  # noqa: ANN401 - click hands over what its options say
+    """Measure what a lead costs on real Kafka and Redis, beside a stock Faust agent, and how long it takes.
+
+    Starts Apache Kafka and redis-server, unless LEAD_ROUTER_KAFKA_URL and LEAD_ROUTER_REDIS_URL name them.
+    bench/README.md says how to read the figures.
+    """
     # a client that tries again on a topic that is new is no news
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     try:
-        options = Options(rates=tuple(int(rate) for rate in rates.split(",") if rate), **given)
+        options = Options(**given)
         stores = read_stores(options.stores) if options.stores else built_in_stores(options.seed)
         with real_parts(Settings.from_env()) as (kafka_url, redis_url):
             figures = asyncio.run(bench(options, kafka_url, redis_url, stores))
-    except (ConfigError, OutageError, ValueError) as error:
+    except (ConfigError, OutageError) as error:
         raise click.ClickException(str(error)) from None
     append(options.results, "stream", figures)
     click.echo(f"\n{len(figures)} figures appended to {options.results}")

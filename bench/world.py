@@ -22,7 +22,7 @@ from router.demo.simulate import publish_roster, simulate
 from router.demo.worker_process import WorkerProcess
 from router.errors import OutageError
 from router.topology import bootstrap, ensure_topics
-from topics.catalog import ASSIGNMENTS, Topic
+from topics.catalog import ASSIGNMENTS, LEADS, Topic
 
 PARTITIONS = 8
 _POLL_S = 0.2
@@ -109,7 +109,7 @@ class World:
         with urlopen(worker.url, timeout=10) as answer:  # noqa: S310 - our own worker's loopback address
             families = text_string_to_metric_families(answer.read().decode())
         done = {
-            sample.labels["outcome"]: int(sample.value)
+            (sample.labels["topic"], sample.labels["outcome"]): int(sample.value)
             for family in families
             for sample in family.samples
             if sample.name == "leadrouter_events_total"
@@ -118,8 +118,8 @@ class World:
             used: Mapping[str, float] = redis.info("cpu")
         return Reading(
             time.monotonic(),
-            done.get("routed", 0),
-            done.get("projected", 0),
+            done.get((LEADS.name, "routed"), 0),
+            done.get((ASSIGNMENTS.name, "projected"), 0),
             cpu_s(worker.pid),
             used["used_cpu_sys"] + used["used_cpu_user"],
         )

@@ -54,7 +54,7 @@ class Flow:
         return routed
 
     async def _place(self, batch: list[Request], policy: Policy, routed: Routed) -> list[Outgoing]:
-        roster = self.reference.roster
+        roster = self.reference.snapshot()
         wanted = columns([request.event for request in batch], roster)
         homes, now_ms = await self.arbiter.fix_cells(proposals(batch, wanted, roster, policy))
         settle(wanted, batch, homes, roster)

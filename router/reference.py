@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,10 @@ class Reference:
             for place, (version, capacity) in self._told.items()
             if capacity and place not in here
         ]
+
+    def snapshot(self) -> Roster:
+        """The roster with the loads of this moment: ranking and reasons of a batch must see the same ones."""
+        return replace(self.roster, guide_load=self.roster.guide_load.copy())
 
     def loads(self) -> dict[tuple[str, str], int]:
         """Open leads by (cell, guide), as this worker knows them."""

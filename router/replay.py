@@ -117,7 +117,7 @@ class Replay:
     def _decide(self, identity: Lead, made: Assignment) -> None:
         brand, kind, lead_id = identity
         cell = self._cell(made)
-        self.contents[keys.lead_cell(brand, made.member_id, kind, lead_id)] = cell
+        self.contents[keys.lead_cell(brand, kind, lead_id)] = cell
         self.contents[keys.lead(cell, kind, lead_id)] = {
             "s": made.state.encode(),
             "q": b"%d" % made.seq,

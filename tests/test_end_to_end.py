@@ -154,6 +154,7 @@ def test_everything_is_answered_once_and_the_answer_says_why(world):
         assert decision.get("guide_id") == answer.get("guide_id")
         if answer["state"] == "offered":
             assert decision["candidates"] > 0
+            assert decision["score"] == answer["score"]
             assert sum(decision["contributions"].values()) == pytest.approx(decision["score"], abs=5e-4)
         else:
             assert decision["queue"] == answer["queue"]
@@ -169,6 +170,21 @@ REASONS = {
     "tombstone": "tombstone",
     "duplicate_key": "duplicate_key",
 }
+
+
+def test_f42_one_id_for_two_members_is_answered_once(world):
+    """The same lead id for another member, in another market, is a conflict and no second assignment."""
+    tell(world, "twice", store("twice", "s1", market="one"), guide("twice", "g1", "s1"), market="one", g1=100)
+    tell(world, "twice", store("twice", "s2", market="two"), guide("twice", "g2", "s2"), market="two", g2=100)
+    assert guides_of(ask(world, lead("twice", "x", store_id="s1"))) == {"g1"}
+    other = lead("twice", "x", member_id="another", store_id="s2")
+    world.publish(LEADS, other)
+    world.until(
+        lambda: encode(other) in {message.value() for message in world.records[DEAD_LETTERS.name]},
+        "the conflict in the dead letters",
+    )
+    assert len(world.events(ASSIGNMENTS, "twice")) == 1
+    world.check()
 
 
 def test_bad_events_are_set_aside_unchanged_between_good_ones(world):

@@ -116,7 +116,7 @@ class Cases:
         names, args = [], [60_000]
         for lead in self._some(self.LEADS):
             member = self.rng.choice(self.MEMBERS)
-            names += (keys.member("b", member), keys.lead_cell("b", member, "lead", lead))
+            names += (keys.member("b", member), keys.lead_cell("b", "lead", lead))
             args += (self.rng.choice(self.CELLS), self.rng.randint(0, 1))
         return names, args
 

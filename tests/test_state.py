@@ -204,7 +204,7 @@ def test_a_lead_is_remembered_for_the_horizon_and_no_longer(server):
         await arbiter.claim([offer("l")])
         await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)])
         await arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")])
-        for key in (keys.lead(CELL, "lead", "l"), keys.lead_cell("b", "m", "lead", "l")):
+        for key in (keys.lead(CELL, "lead", "l"), keys.lead_cell("b", "lead", "l")):
             assert 14 * 86_400 < await arbiter.scripts.redis.ttl(key) <= 15 * 86_400
         assert await arbiter.scripts.redis.ttl(keys.journey("b", "m", "lead", "l")) > 14 * 86_400
 
@@ -386,11 +386,8 @@ def test_no_two_identities_share_a_key():
         *[key(cell) for key in (keys.open_attempts, keys.capacity, keys.waiting) for cell in cells],
         *[keys.lead(*each) for each in itertools.product(cells, ("lead", "reservation", "list"), ids)],
         *[key(*each) for key in (keys.member, keys.inbox, keys.feed) for each in itertools.product(ids, ids)],
-        *[
-            key(*each)
-            for key in (keys.lead_cell, keys.journey)
-            for each in itertools.product(ids, ids, ("lead", "reservation"), ids)
-        ],
+        *[keys.lead_cell(*each) for each in itertools.product(ids, ("lead", "reservation"), ids)],
+        *[keys.journey(*each) for each in itertools.product(ids, ids, ("lead", "reservation"), ids)],
         *[keys.epoch(name) for name in ids],
     ]
     assert len(set(made)) == len(made)
@@ -409,7 +406,6 @@ def test_f49_no_market_chooses_where_a_key_goes(market, other):
 
 def test_the_keys_of_one_step_share_their_tag():
     assert len({keys.tag(key(CELL)) for key in (keys.open_attempts, keys.capacity, keys.waiting)}) == 1
-    assert keys.tag(keys.member("b", "m")) == keys.tag(keys.lead_cell("b", "m", "lead", "l"))
     assert keys.tag(keys.member("b", "m")) == keys.tag(keys.journey("b", "m", "lead", "l"))
     assert keys.tag(keys.inbox("b", "g")) == keys.tag(keys.feed("b", "g"))
 

@@ -47,7 +47,7 @@ class Arbiter:
         for ask in proposals:
             names += (
                 keys.member(ask.brand, ask.member_id),
-                keys.lead_cell(ask.brand, ask.member_id, ask.kind, ask.lead_id),
+                keys.lead_cell(ask.brand, ask.kind, ask.lead_id),
             )
             args += (ask.cell, int(ask.owner_first))
         [answer] = await self.scripts.run([Call("fix_cells", names, args)])

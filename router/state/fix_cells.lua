@@ -1,6 +1,6 @@
 #!lua
 -- Fix the cell of each routing request and read what its member's state says.
--- Call: EVALSHA per member shard (or one for all on a single Redis), two keys for each request.
+-- Call: one EVALSHA for a batch, two keys for each request.
 -- KEYS[2i-1]  hash    member: owner, owner_cell
 -- KEYS[2i]    string  the request's cell, set once
 -- ARGV[1]     how long a cell is remembered, ms

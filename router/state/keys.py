@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import zlib
 
-#: Over how many hash tags the members and the guides of a brand are spread.
+#: Over how many hash tags the members, the requests and the guides of a brand are spread.
 SHARDS = 256
 
 
 def shard(identity: str) -> int:
-    """The shard of a member or a guide."""
+    """The shard of a member, a request or a guide."""
     return zlib.crc32(identity.encode()) % SHARDS
 
 
@@ -43,9 +43,12 @@ def member(brand: str, member_id: str) -> str:
     return f"lr:{{{brand}/m{shard(member_id)}}}:member:{member_id}"
 
 
-def lead_cell(brand: str, member_id: str, kind: str, lead_id: str) -> str:
-    """String: the cell of a routing request, fixed at its first attempt."""
-    return f"lr:{{{brand}/m{shard(member_id)}}}:cell:{kind}:{lead_id}"
+def lead_cell(brand: str, kind: str, lead_id: str) -> str:
+    """String: the cell of a routing request, fixed at its first attempt.
+
+    It hangs on the request's identity alone: another member's lead with the same id must meet the first one.
+    """
+    return f"lr:{{{brand}/m{shard(lead_id)}}}:cell:{kind}:{lead_id}"
 
 
 def journey(brand: str, member_id: str, kind: str, lead_id: str) -> str:

@@ -74,8 +74,8 @@ def _state(broker, db):
         if first is record.value and event["seq"] >= latest.get(who, (event,))[0]["seq"]:
             latest[who] = (event, record.value)
     opened, waiting, inboxes = defaultdict(dict), defaultdict(dict), defaultdict(dict)
-    for (brand, member_id, kind, lead_id), (event, value) in latest.items():
-        cell = (db.get(keys.lead_cell(brand, member_id, kind, lead_id)) or b"?").decode()
+    for (brand, _, kind, lead_id), (event, value) in latest.items():
+        cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
         if event["state"] in LIVE_STATES:
             opened[keys.open_attempts(cell)][f"{event['guide_id']}|{kind}|{lead_id}".encode()] = 0
             card = b"%d|%s" % (event["seq"], value)
