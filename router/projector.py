@@ -33,7 +33,10 @@ class Projector:
             ]
         )
         # the record that was kept is projected, not the one that came: a repeat mends, a loser does nothing
-        cards = (decode(Assignment, value) for value in kept)
+        cards = (
+            event if value == came else decode(Assignment, value)
+            for value, (event, came) in zip(kept, events, strict=True)
+        )
         await self.arbiter.deliver_cards(
             [
                 Card(
