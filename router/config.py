@@ -23,7 +23,6 @@ class Settings:
 
     kafka_url: str | None = None
     redis_url: str | None = field(default=None, repr=False)  # it may hold a password
-    redis_cluster: bool = False
     topic_prefix: str = ""
     group: str = "lead-router"
     partitions: int = 8
@@ -104,13 +103,6 @@ def _integer(field: str, low: int, high: int) -> Variable:
     return Variable(field, f"a whole number from {low} to {high}", parse)
 
 
-def _boolean(text: str) -> bool:
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in words:
-        raise ValueError
-    return words[text.lower()]
-
-
 _NAME = r"[A-Za-z0-9._-]"
 
 VARIABLES = (
@@ -124,7 +116,6 @@ VARIABLES = (
         "redis://…, rediss://… or unix:///…, or nothing for the embedded Redis",
         _redis_url,
     ),
-    Variable("redis_cluster", "true or false", _boolean),
     Variable("topic_prefix", "at most 100 of A-Z a-z 0-9 . _ -", _matching(_NAME + "{0,100}")),
     Variable("group", "1 to 100 of A-Z a-z 0-9 . _ -", _matching(_NAME + "{1,100}")),
     _integer("partitions", 1, 1024),

@@ -546,3 +546,34 @@ def test_a_broker_that_hangs_for_10_s_loses_nothing(parts, troubled):
     assert world.worker.running
     world.worker.stop()
     world.check()
+
+
+def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
+    """``verify`` agrees with the routing and names every key of a lost Redis; ``rebuild`` brings it back."""
+    world = troubled
+    world.worker.start()
+    with world.load(leads=300, rate_per_s=300) as sending:
+        world.sent(sending)
+    world.settle()
+    world.worker.stop()
+    assert told(world, "verify", 0).endswith("redis: as the log says\n")
+    world.redis.flushall()
+    lost = told(world, "verify", 1)
+    assert lost.count(": is missing\n") > 300
+    assert told(world, "rebuild", 0).count(": is missing\n") == lost.count(": is missing\n")
+    assert told(world, "verify", 0).endswith("redis: as the log says\n")
+    world.check()
+
+
+def told(world, command, status):
+    """What a command says about this world's topics and Redis."""
+    run = subprocess.run(
+        [sys.executable, "-m", "router", command],
+        env={**os.environ, **world.environment},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == status, run.stdout[-2000:] + run.stderr[-2000:]
+    return run.stdout

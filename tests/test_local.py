@@ -58,7 +58,6 @@ def test_every_setting_is_read_from_its_variable():
     values = {
         "kafka_url": "kafka://a:9092,[::1]:9093",
         "redis_url": "rediss://h/1",
-        "redis_cluster": "Yes",
         "topic_prefix": "eu.",
         "group": "g",
         "partitions": "16",
@@ -70,7 +69,6 @@ def test_every_setting_is_read_from_its_variable():
     assert settings == Settings(
         kafka_url="kafka://a:9092,[::1]:9093",
         redis_url="rediss://h/1",
-        redis_cluster=True,
         topic_prefix="eu.",
         group="g",
         partitions=16,
@@ -90,7 +88,6 @@ def test_every_setting_is_read_from_its_variable():
         ("REDIS_URL", "http://localhost"),
         ("REDIS_URL", "redis://h:port"),
         ("REDIS_URL", "unix://relative.sock"),
-        ("REDIS_CLUSTER", "maybe"),
         ("TOPIC_PREFIX", "a b"),
         ("GROUP", "a/b"),
         ("PARTITIONS", "0"),
