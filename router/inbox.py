@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from router.state import keys
-from router.state.redis import sort_error
+from router.state.redis import answered
 from topics.assignments import Assignment
 from topics.codec import decode
 
@@ -26,10 +24,7 @@ class Inbox:
 
     async def cards(self) -> list[Assignment]:
         """The cards the guide holds now, oldest first."""
-        try:
-            held: dict[bytes, bytes] = await self.redis.hgetall(keys.inbox(self.brand, self.guide_id))
-        except RedisError as error:
-            raise sort_error(error) from error
+        held: dict[bytes, bytes] = await answered(self.redis.hgetall(keys.inbox(self.brand, self.guide_id)))
         records = [value.partition(b"|")[2] for value in held.values()]
         cards = [decode(Assignment, record) for record in records if record]
         return sorted(cards, key=lambda card: (card.at_ms, card.lead_id))
@@ -38,11 +33,8 @@ class Inbox:
         """Cards as they arrive after a position in the feed, until told to stop."""
         feed = keys.feed(self.brand, self.guide_id)
         while not stop.is_set():
-            try:
-                # shorter than the socket's time-out, or quiet would look like an outage
-                answer = await self.redis.xread({feed: position}, block=500)
-            except RedisError as error:
-                raise sort_error(error) from error
+            # shorter than the socket's time-out, or quiet would look like an outage
+            answer = await answered(self.redis.xread({feed: position}, block=500))
             for _, entries in answer or ():
                 for entry_id, fields in entries:
                     position = entry_id
@@ -50,10 +42,7 @@ class Inbox:
 
     async def position(self) -> bytes:
         """Where the feed ends now; to be read before the cards, so that none falls between."""
-        try:
-            newest = await self.redis.xrevrange(keys.feed(self.brand, self.guide_id), count=1)
-        except RedisError as error:
-            raise sort_error(error) from error
+        newest = await answered(self.redis.xrevrange(keys.feed(self.brand, self.guide_id), count=1))
         position: bytes = newest[0][0] if newest else b"0"
         return position
 

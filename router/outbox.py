@@ -50,17 +50,15 @@ class Outbox:
     ) -> list[Outgoing]:
         """An assignment for every answer, a decision for every fresh one, a dead letter for a conflict."""
         out: list[Outgoing] = []
+        conflicts: list[Refusal] = []
         for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.result == "conflict":
+                detail = f"{request.kind} {request.lead_id} came with other content"
+                conflicts.append(Refusal(request.record, "conflict", detail))
                 continue
             key = request.event.member_id.encode()
             made = assignment(request, answer)
             out.append(self.record(ASSIGNMENTS, key, made))
             if answer.result != "replay":
                 out.append(self.record(DECISIONS, key, decision(made, row, ranking, why, roster)))
-        conflicts = [
-            Refusal(request.record, "conflict", f"{request.kind} {request.lead_id} came with other content")
-            for request, answer in zip(batch, answers, strict=True)
-            if answer.result == "conflict"
-        ]
         return out + self.dead_letters(conflicts)

@@ -9,14 +9,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError
 
 from router.errors import ConfigError
 from router.feed import Feed
 from router.replay import REPLAY_TOPICS, Content, Replay
 from router.state import keys
 from router.state.arbiter import REMEMBER_MS
-from router.state.redis import Scripts, checked, sort_error
+from router.state.redis import Scripts, answered, checked
 from router.topology import bootstrap
 
 #: Keys that are read or written in one round trip.
@@ -50,7 +49,9 @@ async def differences(expected: Replay, scripts: Scripts, progress: Progress) ->
         pipeline = scripts.redis.pipeline(transaction=False)
         for key in chunk:
             _ask(pipeline, key, expected.contents[key])
-        for key, held in zip(chunk, await _answers(pipeline), strict=True):
+        for key, held in zip(
+            chunk, checked(await answered(pipeline.execute(raise_on_error=False))), strict=True
+        ):
             fault = expected.fault(key, _plain(held))
             if fault is not None:
                 wrong[key] = fault
@@ -73,7 +74,7 @@ async def repair(expected: Replay, wrong: Iterable[str], scripts: Scripts, progr
             pipeline.delete(key)
             if key in expected.contents:
                 _write(pipeline, key, expected.contents[key])
-        await _answers(pipeline)
+        checked(await answered(pipeline.execute(raise_on_error=False)))
         done += len(chunk)
         progress("writing", done, len(names))
 
@@ -124,13 +125,6 @@ def _plain(held: Any) -> Content | None:  # noqa: ANN401 - any answer
     if isinstance(held, dict):
         return {name.decode(): value for name, value in held.items()}
     return held.decode() if held is not None else None
-
-
-async def _answers(pipeline: Any) -> list[Any]:  # noqa: ANN401 - same
-    try:
-        return checked(await pipeline.execute(raise_on_error=False))
-    except RedisError as error:
-        raise sort_error(error) from error
 
 
 def _chunks(names: Iterable[str]) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ The stored answer of the script holds all that a record needs, so that a repeat 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from router.rules.actions import action
 from router.rules.intake import Request
@@ -96,41 +96,29 @@ def assignment(request: Request, answer: Answer) -> Assignment:
     """The record of an answer; the same for every repeat of the same request."""
     event = request.event
     state, at_ms, respond_by_ms, policy_version, lead_at_ms, choice = answer.stored.split(" ")
-    cause = Cause(kind=request.kind, id=request.lead_id)
+    common: dict[str, Any] = {
+        "brand": event.brand,
+        "lead_id": request.lead_id,
+        "kind": request.kind,
+        "seq": answer.seq,
+        "attempt": answer.attempt,
+        "at_ms": int(at_ms),
+        "member_id": event.member_id,
+        "policy_version": int(policy_version),
+        "cause": Cause(kind=request.kind, id=request.lead_id),
+        "respond_by_ms": int(respond_by_ms),
+        "lead_at_ms": int(lead_at_ms),
+    }
     if state == "waiting":
-        return Assignment(
-            brand=event.brand,
-            lead_id=request.lead_id,
-            kind=request.kind,
-            seq=answer.seq,
-            attempt=answer.attempt,
-            state="waiting",
-            at_ms=int(at_ms),
-            member_id=event.member_id,
-            policy_version=int(policy_version),
-            cause=cause,
-            queue=choice,
-            respond_by_ms=int(respond_by_ms),
-            lead_at_ms=int(lead_at_ms),
-        )
+        return Assignment(**common, state="waiting", queue=choice)
     guide_id, store_id, score, *owner = choice.split("|")
     return Assignment(
-        brand=event.brand,
-        lead_id=request.lead_id,
-        kind=request.kind,
-        seq=answer.seq,
-        attempt=answer.attempt,
+        **common,
         state="offered",
-        at_ms=int(at_ms),
-        member_id=event.member_id,
-        policy_version=int(policy_version),
-        cause=cause,
         guide_id=guide_id,
         store_id=store_id,
         score=float(score),
-        respond_by_ms=int(respond_by_ms),
         action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=bool(owner)),
-        lead_at_ms=int(lead_at_ms),
     )
 
 

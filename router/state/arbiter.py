@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from redis.exceptions import RedisError
 
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal
 from router.state import keys
-from router.state.redis import Call, Scripts, checked, sort_error
-
-T = TypeVar("T")
+from router.state.redis import Call, Scripts, answered, checked
 
 #: How long a lead's answer is remembered: the stream retention and a day, so that no replay outlives it.
 REMEMBER_MS = 15 * 24 * 3600 * 1000
@@ -123,22 +118,16 @@ class Arbiter:
 
     async def now_ms(self) -> int:
         """The time by Redis' clock, epoch ms."""
-        seconds, micros = await self._ask(self.scripts.redis.time())
+        seconds, micros = await answered(self.scripts.redis.time())
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def is_new(self, log_name: str) -> bool:
         """Whether this Redis has never served the log of that name."""
-        return not await self._ask(self.scripts.redis.exists(keys.epoch(log_name)))
+        return not await answered(self.scripts.redis.exists(keys.epoch(log_name)))
 
     async def note_epoch(self, log_name: str) -> None:
         """Note that this Redis serves the log of that name from now on."""
-        await self._ask(self.scripts.redis.set(keys.epoch(log_name), await self.now_ms(), nx=True))
-
-    async def _ask(self, answer: Awaitable[T]) -> T:
-        try:
-            return await answer
-        except RedisError as error:
-            raise sort_error(error) from error
+        await answered(self.scripts.redis.set(keys.epoch(log_name), await self.now_ms(), nx=True))
 
     async def _ranges(
         self, cells: Sequence[str], key: Callable[[str], str], last: int
@@ -146,7 +135,7 @@ class Arbiter:
         pipeline = self.scripts.redis.pipeline(transaction=False)
         for cell in cells:
             pipeline.zrange(key(cell), 0, last, withscores=True)
-        return checked(await self._ask(pipeline.execute(raise_on_error=False)))
+        return checked(await answered(pipeline.execute(raise_on_error=False)))
 
 
 def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:

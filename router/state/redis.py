@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -43,6 +43,9 @@ _TRANSIENT = (
 )
 #: ... and the first words of those that it has no name for; NOSTATE is the scripts' own.
 _TRANSIENT_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "NOSTATE ")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,14 @@ class Scripts:
                 "EVALSHA", self._sha[call.script], len(call.keys), *call.keys, *call.args
             )
         return await pipeline.execute(raise_on_error=False)
+
+
+async def answered(answer: Awaitable[T]) -> T:
+    """Wait for an answer of redis-py; its errors become ours, see ``sort_error``."""
+    try:
+        return await answer
+    except RedisError as error:
+        raise sort_error(error) from error
 
 
 def checked(answers: list[Any]) -> list[Any]:
