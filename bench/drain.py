@@ -70,8 +70,9 @@ async def _project(world: World, leads: int) -> tuple[float, float]:
     other = replace(world, name=world.name[:-1] + "p")
     await other.create()
     scripts = Scripts(world.redis_url)
-    # a worker refuses assignments that its Redis knows nothing of
-    await Arbiter(scripts).note_epoch(other.prefix + ASSIGNMENTS.name)
+    # or the worker would begin by bringing Redis up to the log
+    since_ms = dict.fromkeys(await scripts.identities(), 0)
+    await Arbiter(scripts).note_identities(other.prefix + ASSIGNMENTS.name, since_ms)
     await scripts.close()
     records = await world.read(ASSIGNMENTS, leads)
     old, new = f'"brand":"{world.name}"'.encode(), f'"brand":"{other.name}"'.encode()

@@ -248,7 +248,8 @@ async def _compare(settings: Settings, *, mend: bool) -> dict[str, str]:
         wrong = await differences(expected, scripts, show)
         if mend:
             await repair(expected, wrong, scripts, show)
-            await Arbiter(scripts).note_epoch(settings.topic_prefix + ASSIGNMENTS.name)
+            since_ms = dict.fromkeys(await scripts.identities(), 0)  # nothing is on its way: no worker runs
+            await Arbiter(scripts).note_identities(settings.topic_prefix + ASSIGNMENTS.name, since_ms)
         return wrong
     finally:
         line.end()

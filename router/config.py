@@ -91,7 +91,7 @@ def _kafka_url(text: str) -> str:
 
 def _redis_url(text: str) -> str:
     _ = urlsplit(text).port  # raises ValueError for what is no port
-    return _matching(r"rediss?://[^/\s]\S*|unix:///\S+")(text)
+    return _matching(r"rediss?(\+cluster)?://[^/\s]\S*|unix:///\S+")(text)
 
 
 def _integer(field: str, low: int, high: int) -> Variable:
@@ -113,7 +113,7 @@ VARIABLES = (
     ),
     Variable(
         "redis_url",
-        "redis://…, rediss://… or unix:///…, or nothing for the embedded Redis",
+        "redis://…, rediss://…, redis+cluster://… or unix:///…, or nothing for the embedded Redis",
         _redis_url,
     ),
     Variable("topic_prefix", "at most 100 of A-Z a-z 0-9 . _ -", _matching(_NAME + "{0,100}")),

@@ -7,6 +7,10 @@ class OutageError(Exception):
     """A part does not answer for now: retry with a bound while the partition waits, acknowledge nothing."""
 
 
+class StateLostError(OutageError):
+    """Redis no longer holds what it was told: an outage until the log has been applied to it again."""
+
+
 class RefusedError(Exception):
     """A part has refused one thing for good (say, a record too large); retrying cannot help.
 

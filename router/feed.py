@@ -15,11 +15,15 @@ POLL_MS = 20
 class Feed:
     """Every record of some topics, from the first one on; knows when it has caught up.
 
-    ``topics`` are full names with their partition counts.
+    ``topics`` are full names with their partition counts. With ``since_ms`` it begins with the first record
+    that the broker got then or later.
     """
 
-    def __init__(self, brokers: Sequence[str], topics: Mapping[str, int]) -> None:
+    def __init__(
+        self, brokers: Sequence[str], topics: Mapping[str, int], since_ms: int | None = None
+    ) -> None:
         self._brokers = list(brokers)
+        self._since_ms = since_ms
         self._partitions = [TopicPartition(name, part) for name, n in topics.items() for part in range(n)]
         self.caught_up = asyncio.Event()
         self.total = 0
@@ -41,7 +45,7 @@ class Feed:
             await consumer.start()
             consumer.assign(self._partitions)
             ends = await consumer.end_offsets(self._partitions)
-            begins = await consumer.beginning_offsets(self._partitions)
+            begins = await self._begins(consumer, ends)
             self.total = sum(ends.values()) - sum(begins.values())
             while True:
                 polled = await consumer.getmany(timeout_ms=200)
@@ -55,13 +59,19 @@ class Feed:
         finally:
             await consumer.stop()
 
-
-async def is_empty(brokers: Sequence[str], topic: str, partitions: int) -> bool:
-    """Whether nothing was ever written to a topic."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(brokers), group_id=None)
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets([TopicPartition(topic, part) for part in range(partitions)])
-    finally:
-        await consumer.stop()
-    return not any(ends.values())
+    async def _begins(
+        self, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Go to where the reading begins."""
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(self._partitions)
+        filled = [part for part, offset in begins.items() if offset < ends[part]]
+        if self._since_ms is None or not filled:
+            return begins
+        firsts = await consumer.offsets_for_times(dict.fromkeys(filled, 0))
+        if not all(firsts.values()):
+            return begins  # a broker that cannot look up times, as the embedded one
+        found = await consumer.offsets_for_times(dict.fromkeys(filled, self._since_ms))
+        for part, at in found.items():
+            begins[part] = at.offset if at else ends[part]
+            consumer.seek(part, begins[part])
+        return begins

@@ -85,6 +85,7 @@ class Metrics:
         self.dead_letters = self._counter("dlq", "Dead letters by reason.", "reason")
         self.claims = self._counter("claim", "Claims by their result.", "result")
         self.refused = self._counter("reference_refused", "Reference records refused.", "topic", "reason")
+        self.regressions = self._counter("redis_regressions", "Times that Redis had lost what it was told.")
         self.decision = Durations("leadrouter_decision_seconds", "From the event to its published result.")
         self.stage = Durations("leadrouter_stage_seconds", "Wall time of one batch in a stage.", "stage")
         self.registry.register(self.decision)
@@ -93,6 +94,8 @@ class Metrics:
         self.oldest_waiting = self._gauge("oldest_waiting_seconds", "Age of the longest waiting lead.")
         self.guides = self._gauge("guides", "Guides in the roster.")
         self.stores = self._gauge("stores", "Stores in the roster.")
+        self.over_capacity = self._gauge("over_capacity_leads", "Open leads beyond their guides' capacity.")
+        self.columns = self._gauge("columns_checksum", "The same on all workers that know the same.")
         build = Info("leadrouter_build", "What is running.", registry=self.registry)
         build.info({"version": version})
 

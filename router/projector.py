@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from router.rules.intake import Record, Refusal
+from router.rules.restoring import restored
 from router.state.arbiter import Arbiter, Card
+from scoring.roster import Roster
 from topics.assignments import LIVE_STATES, Assignment
 from topics.codec import BadEventError, decode
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """Writes what people read."""
+    """Writes what people read; and where Redis has decided otherwise than the log, the log is right.
+
+    ``roster()`` tells the cells of stores; records that the broker got before ``restore_until_ms()`` are
+    restored one and all.
+    """
 
     arbiter: Arbiter
+    roster: Callable[[], Roster]
+    restore_until_ms: Callable[[], int]
 
-    async def project(self, records: Sequence[Record]) -> list[Refusal]:
-        """Project a batch; what is no assignment record comes back refused."""
-        events: list[tuple[Assignment, bytes]] = []
+    async def project(self, records: Sequence[Record], *, overrule: bool = False) -> list[Refusal]:
+        """Project a batch; what is no assignment record comes back refused.
+
+        ``overrule``: the cells in Redis may be younger than the loss of all that was there.
+        """
+        events: list[tuple[Assignment, Record]] = []
         refusals: list[Refusal] = []
         for record in records:
             try:
-                events.append((decode(Assignment, record.value), record.value or b""))
+                events.append((decode(Assignment, record.value), record))
             except BadEventError as error:
                 refusals.append(Refusal(record, error.reason, error.detail))
         kept = await self.arbiter.keep_journeys(
             [
-                (event.brand, event.member_id, event.kind, event.lead_id, event.seq, value)
-                for event, value in events
+                (event.brand, event.member_id, event.kind, event.lead_id, event.seq, record.value or b"")
+                for event, record in events
             ]
         )
         # the record that was kept is projected, not the one that came: a repeat mends, a loser does nothing
-        cards = (
-            event if value == came else decode(Assignment, value)
-            for value, (event, came) in zip(kept, events, strict=True)
-        )
+        pairs = list(zip(kept, events, strict=True))
+        first = [
+            event if value == record.value else decode(Assignment, value) for value, (event, record) in pairs
+        ]
         await self.arbiter.deliver_cards(
             [
                 Card(
@@ -47,8 +58,17 @@ class Projector:
                     value,
                     event.state in LIVE_STATES,
                 )
-                for event, value in zip(cards, kept, strict=True)
+                for event, value in zip(first, kept, strict=True)
                 if event.guide_id is not None
             ]
+        )
+        until_ms, roster = self.restore_until_ms(), self.roster()
+        await self.arbiter.restore(
+            [
+                restored(event, roster)
+                for event, (value, (_, record)) in zip(first, pairs, strict=True)
+                if value != record.value or record.timestamp < until_ms
+            ],
+            overrule=overrule,
         )
         return refusals

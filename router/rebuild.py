@@ -60,7 +60,7 @@ async def differences(expected: Replay, scripts: Scripts, progress: Progress) ->
     for brand in sorted(expected.brands):
         async for name in scripts.redis.scan_iter(match=f"lr:{{{brand}/*", count=_CHUNK):
             key = name.decode()
-            if key not in expected.contents and not keys.is_feed(key):
+            if key not in expected.contents and not keys.follows_along(key):
                 wrong[key] = "nothing in the log asks for it"
     return wrong
 
@@ -72,6 +72,8 @@ async def repair(expected: Replay, wrong: Iterable[str], scripts: Scripts, progr
         pipeline = scripts.redis.pipeline(transaction=False)
         for key in chunk:
             pipeline.delete(key)
+            if keys.is_capacity(key):
+                pipeline.delete(keys.changes(keys.tag(key)))  # its ids hang on the mark among the capacities
             if key in expected.contents:
                 _write(pipeline, key, expected.contents[key])
         checked(await answered(pipeline.execute(raise_on_error=False)))

@@ -6,7 +6,7 @@ They are read without a consumer group, to the end before the worker is ready, t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from router.rules.intake import Request
 from router.rules.offers import Answer
+from scoring.layout import cell_name
 from scoring.policy import Policy, PolicyError, parse
 from scoring.roster import Roster, build, effective_capacity
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES, Topic
@@ -45,6 +46,8 @@ class Reference:
         self._default = Policy()
         self._dirty = False
         self._told: dict[tuple[str, str], tuple[int, int]] = {}
+        self._loads: dict[str, dict[str, int]] = {}
+        self._guessed: set[int] = set()
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
         self._rebuild()
 
@@ -89,6 +92,11 @@ class Reference:
             for row in np.flatnonzero(changed).tolist()
         ]
 
+    def untell(self) -> None:
+        """Redis knows nothing any more: tell it everything again."""
+        self._told.clear()
+        self._compare()
+
     def told(self, rows: Iterable[CapacityRow]) -> None:
         """Redis knows these now."""
         for cell, guide_id, version, capacity in rows:
@@ -98,19 +106,18 @@ class Reference:
     def _rebuild(self) -> None:
         stores, guides = self._events[STORES.name], self._events[GUIDES.name]
         presence = self._events[PRESENCE.name]
-        loads = self.loads()
         self.roster = roster = build(
             stores.values(),
             guides.values(),
             presence.values(),
             capacity_default=self._default.capacity_default,
         )
-        self.set_loads(loads)
         cell_of = [roster.cell_of(row) for row in range(len(roster.store_ids))]
         self._places = [
             (cell_of[store], guide_id)
             for store, guide_id in zip(roster.guide_store.tolist(), roster.guide_ids, strict=True)
         ]
+        self.set_loads({})
         self._versions: list[int] = []
         for cell, guide_id in self._places:
             identity = f"{cell.partition('/')[0]}/{guide_id}"
@@ -135,31 +142,52 @@ class Reference:
             if capacity and place not in here
         ]
 
+    @property
+    def cells(self) -> list[str]:
+        """The cells of all stores, and of each brand the one for leads that no market can be found for."""
+        return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
+
     def snapshot(self) -> Roster:
         """The roster with the loads of this moment: ranking and reasons of a batch must see the same ones."""
         return replace(self.roster, guide_load=self.roster.guide_load.copy())
 
-    def loads(self) -> dict[tuple[str, str], int]:
-        """Open leads by (cell, guide), as this worker knows them."""
-        roster = self.roster
-        return {
-            (roster.cell_of(int(roster.guide_store[row])), roster.guide_ids[row]): int(roster.guide_load[row])
-            for row in np.flatnonzero(roster.guide_load).tolist()
-        }
+    def set_loads(self, cells: Mapping[str, Mapping[str, int]]) -> None:
+        """Take over the open leads of whole cells, by guide; guides not named in their cell have none."""
+        self._loads |= {cell: dict(loads) for cell, loads in cells.items()}
+        values = np.zeros(len(self.roster.guide_ids), np.int32)
+        for cell, loads in self._loads.items():
+            for guide_id, load in loads.items():
+                if (row := self._row(cell, guide_id)) >= 0:
+                    values[row] = load
+        self.roster.set_load(np.arange(len(values)), values)
+        self._guessed.clear()
 
-    def set_loads(self, loads: dict[tuple[str, str], int]) -> None:
-        """Enter open leads by (cell, guide); guides not named in their cell have none."""
+    def change_loads(self, cell: str, loads: Iterable[tuple[str, int]]) -> None:
+        """Take over how many open leads some guides of a cell have now."""
+        for guide_id, load in loads:
+            self._loads.setdefault(cell, {})[guide_id] = load
+            if (row := self._row(cell, guide_id)) >= 0:
+                self.roster.guide_load[row] = load
+
+    def checksum(self) -> int:
+        """A number of 48 bits that is the same for two workers whose columns are the same."""
         roster = self.roster
-        values = np.zeros(len(roster.guide_ids), np.int32)
-        for (cell, guide_id), load in loads.items():
-            row = roster.guide_row(cell.partition("/")[0], guide_id)
-            # what a guide who has moved still holds in the old cell takes no room in the new one
-            if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
-                values[row] = load
-        roster.set_load(np.arange(len(values)), values)
+        mixed = roster.guide_hash.astype(np.uint64)
+        for column in (roster.guide_load, roster.guide_capacity, roster.guide_active, roster.guide_present):
+            mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
+        return int(mixed.sum() % np.uint64(2**48))
+
+    def over_capacity(self) -> int:
+        """Open leads beyond what their guides may hold, which only a failover or a lower capacity brings."""
+        return int(np.maximum(self.roster.guide_load - self.roster.guide_capacity, 0).sum())
+
+    def _row(self, cell: str, guide_id: str) -> int:
+        """The row of a guide of that cell; what one who moved still holds takes no room in the new cell."""
+        row = self.roster.guide_row(cell.partition("/")[0], guide_id)
+        return row if row >= 0 and self._places[row][0] == cell else -1
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
-        """Count the places that the claims of a batch have taken."""
+        """Count the places that the claims of a batch have taken, until the changes tell (``forget_guesses``)."""
         rows = [
             self.roster.guide_row(request.event.brand, answer.guide_id)
             for request, answer in zip(batch, answers, strict=True)
@@ -167,6 +195,14 @@ class Reference:
         ]
         taken = np.array([row for row in rows if row >= 0], np.int64)
         np.add.at(self.roster.guide_load, taken, 1)
+        self._guessed.update(taken.tolist())
+
+    def forget_guesses(self) -> None:
+        """Go back to the loads that Redis has told: it may have told of the same claims before or will soon."""
+        for row in self._guessed:
+            cell, guide_id = self._places[row]
+            self.roster.guide_load[row] = self._loads.get(cell, {}).get(guide_id, 0)
+        self._guessed.clear()
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them; most often there is one group."""

@@ -6,20 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.reference import REFERENCE_TOPICS, Reference
-from router.rules.intake import Record, Request, read
-from router.rules.offers import cell_of_queue, stored_answer
+from router.rules.intake import Record
 from router.rules.ownership import read_bindings
+from router.rules.restoring import restored
 from router.state import keys
 from topics.assignments import LIVE_STATES, Assignment
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
+from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
 from topics.codec import BadEventError, decode
 
 #: What has to be read, one group after the other: stores and guides before what refers to them.
-REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (
-    REFERENCE_TOPICS,
-    (LEADS, RESERVATIONS, BINDINGS),
-    (ASSIGNMENTS,),
-)
+REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (REFERENCE_TOPICS, (BINDINGS,), (ASSIGNMENTS,))
 
 Lead = tuple[str, str, str]
 """Brand, kind, id."""
@@ -39,7 +35,6 @@ class Replay:
     contents: dict[str, Any] = field(default_factory=dict)
     brands: set[str] = field(default_factory=set)
     reference: Reference = field(default_factory=lambda: Reference(_unheard))
-    _digests: dict[Lead, str] = field(default_factory=dict)
     _newest: dict[Lead, Assignment] = field(default_factory=dict)
 
     def feed(self, topic: Topic, records: list[Record]) -> None:
@@ -47,9 +42,6 @@ class Replay:
         if topic in REFERENCE_TOPICS:
             for record in records:
                 self.reference.apply(topic, record.key, record.value)
-        elif topic in {LEADS, RESERVATIONS}:
-            for request in read(topic, records)[0]:
-                self._digests.setdefault(_identity(request), request.digest)
         elif topic is BINDINGS:
             self._bind(records)
         elif topic is ASSIGNMENTS:
@@ -65,8 +57,10 @@ class Replay:
         for cell, guide_id, version, capacity in self.reference.refresh(now_ms):
             self._hash(keys.capacity(cell))[guide_id] = f"{version}:{capacity}".encode()
             self.brands.add(cell.partition("/")[0])
-        for identity, made in self._newest.items():
-            self._decide(identity, made)
+        for cell in self.reference.cells:
+            self._hash(keys.capacity(cell))[keys.MARK] = b"%d" % now_ms
+        for made in self._newest.values():
+            self._decide(made)
 
     def fault(self, key: str, held: Content | None) -> str | None:
         """What is wrong with the content that Redis holds; None where it is right."""
@@ -114,42 +108,31 @@ class Replay:
         if made.seq > int(inbox.get(lead, b"0|").partition(b"|")[0]):
             inbox[lead] = b"%d|%b" % (made.seq, value if made.state in LIVE_STATES else b"")
 
-    def _decide(self, identity: Lead, made: Assignment) -> None:
-        brand, kind, lead_id = identity
-        cell = self._cell(made)
-        self.contents[keys.lead_cell(brand, kind, lead_id)] = cell
-        self.contents[keys.lead(cell, kind, lead_id)] = {
-            "s": made.state.encode(),
-            "q": b"%d" % made.seq,
-            "n": b"%d" % made.attempt,
-            "a": stored_answer(made).encode(),
-            "d": self._digests.get(identity, "").encode(),
+    def _decide(self, made: Assignment) -> None:
+        lead = restored(made, self.reference.roster)
+        self.contents[keys.lead_cell(lead.brand, lead.kind, lead.lead_id)] = lead.cell
+        self.contents[keys.lead(lead.cell, lead.kind, lead.lead_id)] = {
+            "s": lead.state.encode(),
+            "q": b"%d" % lead.seq,
+            "n": b"%d" % lead.attempt,
+            "a": lead.answer.encode(),
+            "d": lead.digest.encode(),
         }
-        if made.state in LIVE_STATES:
-            self._hash(keys.open_attempts(cell))[f"{made.guide_id}|{kind}|{lead_id}"] = 0
-        elif made.state == "waiting":
-            self._hash(keys.waiting(cell))[f"{made.queue}|{kind}|{lead_id}"] = made.lead_at_ms or 0
-
-    def _cell(self, made: Assignment) -> str:
-        if made.store_id is None:
-            return cell_of_queue(made.brand, made.queue or "")
-        row = self.reference.roster.store_row(made.brand, made.store_id)
-        return self.reference.roster.cell_of(row) if row >= 0 else f"{made.brand}/-"
+        if lead.guide_id:
+            self._hash(keys.open_attempts(lead.cell))[f"{lead.guide_id}|{lead.kind}|{lead.lead_id}"] = 0
+        elif lead.state == "waiting":
+            self._hash(keys.waiting(lead.cell))[f"{made.queue}|{lead.kind}|{lead.lead_id}"] = lead.arrival_ms
 
 
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
     if "}:member:" in key and name == "owner_cell":
         return True  # it was the owner's cell when the bond was made; the owner may have moved since
-    if key.endswith("}:capacity") and wanted is None:
+    if keys.is_capacity(key) and name == keys.MARK:
+        return held is not None  # since when is Redis' own business
+    if keys.is_capacity(key) and wanted is None:
         return bool(held.endswith(b":0"))  # a guide who has left the cell keeps a zero there
-    if "}:lead:" in key and name == "d" and not wanted:
-        return True  # the lead itself is no longer in the log
     return bool(wanted == held)
 
 
 def _unheard(topic: str, reason: str) -> None:
     """Refused reference records are the workers' business."""
-
-
-def _identity(request: Request) -> Lead:
-    return (request.event.brand, request.kind, request.lead_id)

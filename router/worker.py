@@ -6,30 +6,33 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import faust
 import numpy as np
+from aiokafka.errors import KafkaError
 
+from router.changes import Changes
 from router.config import Settings
 from router.delivery import EXIT_BUG, EXIT_CONFIG, Delivery, Work, end_process
 from router.errors import ConfigError, OutageError
-from router.feed import Feed, is_empty
+from router.feed import Feed
 from router.flow import Flow, Routed
 from router.metrics import Lag, Metrics
 from router.outbox import Outbox
 from router.projector import Projector
 from router.publish import Publisher
+from router.recovery import Recovery
 from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.intake import Record, Refusal
 from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
+from router.state.guard import Guard
 from router.state.redis import Scripts
 from router.topology import bootstrap, ensure_topics
 from router.transport import App, BatchStream, app_settings, broker_url
-from scoring.layout import cell_name
 from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
 
 log = logging.getLogger(__name__)
@@ -53,14 +56,29 @@ class Worker:
         self.metrics = Metrics(version("lead-router"))
         self.metrics.registry.register(Lag(self._lag))
         self.reference = Reference(lambda topic, reason: self.metrics.refused.labels(topic, reason).inc())
+        self.metrics.over_capacity.set_function(self.reference.over_capacity)
+        self.metrics.columns.set_function(self.reference.checksum)
         self.publisher = Publisher(lambda: self.app.producer._producer)  # noqa: SLF001 - Faust's own, on purpose
         self.publisher.publish = self.metrics.timed("publish", self.publisher.publish)  # type: ignore[method-assign]
-        self.arbiter = Arbiter(Scripts(redis_url))
+        self.guard = Guard()
+        self.arbiter = Arbiter(Scripts(redis_url, guard=self.guard))
         for step in ("fix_cells", "claim", "keep_journeys", "deliver_cards"):
             setattr(self.arbiter, step, self.metrics.timed(step, getattr(self.arbiter, step)))
         self.outbox = Outbox(settings.topic_prefix, partitions)
         self.flow = Flow(self.reference, self.arbiter, self.publisher, self.outbox)
-        self.projector = Projector(self.arbiter)
+        self.projector = Projector(
+            self.arbiter, lambda: self.reference.roster, lambda: self.guard.restore_until_ms
+        )
+        self.changes = Changes(self.arbiter, self.reference)
+        self.recovery = Recovery(
+            Arbiter(Scripts(redis_url)),
+            self.guard,
+            self.reference,
+            self._read_log,
+            settings.topic_prefix + ASSIGNMENTS.name,
+            self.metrics.regressions.inc,
+        )
+        self._marked: set[str] = set()
         self.delivery = Delivery(self.set_aside, lambda: self.app.should_stop or self.app.rebalancing)
         self.ready = asyncio.Event()
         self.feed = Feed(self.brokers, {name: partitions[name] for name in self._reference_topics()})
@@ -140,51 +158,50 @@ class Worker:
             for record in records:
                 self.reference.apply(topics[record.topic], record.key, record.value)
 
+    async def _read_log(self, topic: Topic, since_ms: int | None) -> AsyncIterator[Sequence[Record]]:
+        """The records of a work topic, from a time on, to its present end."""
+        name = self.settings.topic_prefix + topic.name
+        feed = Feed(self.brokers, {name: self.partitions[name]}, since_ms)
+        async for records in feed.records(follow=False):
+            yield records
+
     async def _keep_current(self) -> None:
-        """Turn changes into columns and capacities; the first time round makes the worker ready."""
+        """Keep Redis whole and the columns up to date; the first time round makes the worker ready."""
         while True:
             try:
                 if self.feed.caught_up.is_set():
-                    await self._refresh()
-            except OutageError as outage:
-                log.warning("reference data waits: %s", outage)
-            self.metrics.ready.set(self.ready.is_set() and not self.app.rebalancing)
+                    await self._catch_up()
+            except (OutageError, KafkaError) as outage:
+                log.warning("columns wait: %s", outage)
+            self.metrics.ready.set(self.ready.is_set() and self.guard.whole and not self.app.rebalancing)
             await asyncio.sleep(REFRESH_S)
 
-    async def _refresh(self) -> None:
+    async def _catch_up(self) -> None:
+        if not self.guard.whole:
+            self.changes.forget()
+            await self.recovery.run()
+            self._marked = set(self.reference.cells)
         rows = self.reference.refresh(await self.arbiter.now_ms())
-        if not self.ready.is_set():
-            await self._check_state()
         if rows:
             await self.arbiter.set_capacities(rows)
             self.reference.told(rows)
             self.metrics.stores.set(len(self.reference.roster.store_ids))
             self.metrics.guides.set(len(self.reference.roster.guide_ids))
+        if opened := [cell for cell in self.reference.cells if cell not in self._marked]:
+            await self.arbiter.mark(opened)
+            self._marked.update(opened)
+        await self.changes.follow()
         if not self.ready.is_set():
-            self.reference.set_loads(await self.arbiter.loads(self.reference.roster.cells))
             gc.freeze()  # the roster stays: without this every rebalance would walk through it
             self.ready.set()
             roster = self.reference.roster
             log.info("ready: %d stores, %d guides", len(roster.store_ids), len(roster.guide_ids))
 
-    async def _check_state(self) -> None:
-        """Refuse an empty Redis beside a log that holds assignments: claims would not know the loads."""
-        name = self.settings.topic_prefix + ASSIGNMENTS.name
-        if await self.arbiter.is_new(name) and not await is_empty(self.brokers, name, self.partitions[name]):
-            raise ConfigError(
-                f"Redis holds no state of {name}, but the topic holds assignments: start with the Redis that "
-                "belongs to this broker, or with another LEAD_ROUTER_TOPIC_PREFIX"
-            )
-        await self.arbiter.note_epoch(name)
-
     async def _watch_waiting(self) -> None:
         """Keep the age of the longest waiting lead on the metric."""
         while True:
             try:
-                roster = self.reference.roster
-                # leads that no market can be found for wait in their brand's cell without one
-                cells = {*roster.cells, *(cell_name(brand, None) for brand in roster.brands)}
-                oldest = await self.arbiter.oldest_waiting(list(cells))
+                oldest = await self.arbiter.oldest_waiting(self.reference.cells)
                 now_ms = await self.arbiter.now_ms()
                 age_ms = max((now_ms - arrival_ms for arrival_ms in oldest.values()), default=0)
                 self.metrics.oldest_waiting.set(age_ms / 1000)

@@ -16,8 +16,10 @@ from router.projector import Projector
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
+from scoring.roster import build
 from topics.assignments import LIVE_STATES, Action, Assignment, Cause
 from topics.codec import decode, encode
+from topics.stores import Store
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Record:
     partition: int = 0
     key: bytes | None = b"m"
     timestamp: int = 0
+
+
+STORE = Store(store_id="s", brand="b", version=1, lat=31, lon=121, kind="full_price", active=True)
 
 
 def record(seq=1, state="offered", guide_id="g", lead_id="l", at_ms=1000, **more):
@@ -45,12 +50,16 @@ def server():
         yield redis
 
 
+ROSTER = build([STORE], [], [], capacity_default=1)
+
+
 class Desk:
     """A projector, and what people see."""
 
     def __init__(self, scripts):
         self.redis = scripts.redis
-        self.projector = Projector(Arbiter(scripts))
+        self.restore_until_ms = 0
+        self.projector = Projector(Arbiter(scripts), lambda: ROSTER, lambda: self.restore_until_ms)
         self.project = self.projector.project
 
     async def states(self, guide_id="g"):

@@ -77,6 +77,11 @@ class World:
     def roster(self):
         return self.reference.roster
 
+    def loads(self):
+        """Open leads by guide, of those who have any, as the columns have them."""
+        loads = self.roster.guide_load.tolist()
+        return {name: load for name, load in zip(self.roster.guide_ids, loads, strict=True) if load}
+
 
 # --- newest wins -------------------------------------------------------------------------------------------
 
@@ -329,29 +334,52 @@ def test_only_places_that_were_taken_now_are_counted():
     answers = [answer("ok"), answer("ok"), answer("ok", "h"), answer("replay"), answer("conflict")]
     answers += [answer("waiting", None), answer("ok", "stranger")]
     world.reference.count([request()] * len(answers), answers)
-    assert world.reference.loads() == {("b/-", "g"): 2, ("b/-", "h"): 1}
+    assert world.loads() == {"g": 2, "h": 1}
+    world.reference.change_loads("b/-", [("g", 1)])
+    world.reference.forget_guesses()
+    assert world.loads() == {"g": 1}
 
 
 def test_loads_survive_new_columns():
     world = World(store(), guide("g"), guide("h"))
     world.refresh()
-    world.reference.set_loads({("b/-", "g"): 2, ("b/-", "nobody"): 7})
+    world.reference.set_loads({"b/-": {"g": 2, "nobody": 7}})
     world.put(store("s0", lat=-31.0), guide("a", store_id="s0"), guide("g", version=2))
     world.refresh()
-    assert world.reference.loads() == {("b/-", "g"): 2}
-    assert world.roster.guide_load[world.roster.guide_row("b", "g")] == 2
-    world.reference.set_loads({})
-    assert not world.roster.guide_load.any()
+    assert world.loads() == {"g": 2}
+    world.reference.change_loads("b/-", [("g", 0), ("a", 1)])
+    assert world.loads() == {"a": 1}
+    world.reference.set_loads({"b/-": {}})
+    assert world.loads() == {}
 
 
 def test_a_load_counts_in_its_cell_alone_as_it_does_in_redis():
+    """Nor is it forgotten when the guide comes back."""
     world = World(store("s1", market="x"), store("s2", market="y"), guide())
     world.refresh()
-    world.reference.set_loads({("b/x", "g"): 3, ("b/y", "g"): 1})
-    assert world.reference.loads() == {("b/x", "g"): 3}
+    world.reference.set_loads({"b/x": {"g": 3}, "b/y": {"g": 1}})
+    assert world.loads() == {"g": 3}
     world.put(guide(version=2, store_id="s2"))
     world.refresh()
-    assert world.reference.loads() == {}
+    assert world.loads() == {"g": 1}
+    world.reference.change_loads("b/x", [("g", 2)])
+    world.put(guide(version=3))
+    world.refresh()
+    assert world.loads() == {"g": 2}
+
+
+def test_two_workers_tell_by_one_number_whether_they_know_the_same():
+    """Whatever the order in which they came to know it."""
+    events = [store(), store("s2", lat=-31.0), guide("g"), guide("h", store_id="s2"), presence("offline", 5)]
+    one, other = World(*events), World(*reversed(events))
+    for world in (one, other):
+        world.refresh()
+        world.reference.change_loads("b/-", [("h", 2)])
+    assert one.reference.checksum() == other.reference.checksum()
+    other.reference.change_loads("b/-", [("h", 1)])
+    assert one.reference.checksum() != other.reference.checksum()
+    one.reference.change_loads("b/-", [("h", 7)])
+    assert (one.reference.over_capacity(), other.reference.over_capacity()) == (4, 0)
 
 
 # --- policies and tiers ------------------------------------------------------------------------------------
@@ -393,6 +421,6 @@ def test_an_empty_reference_serves():
     assert world.refresh() == []
     assert world.reference.by_policy([]) == []
     assert world.reference.tiers([]) == []
-    assert world.reference.loads() == {}
+    assert world.loads() == {}
     world.reference.count([], [])
     assert np.array_equal(effective_capacity(world.roster, NOW_MS), [])

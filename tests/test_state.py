@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from router.errors import ConfigError, EffectError, OutageError
+from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal
@@ -64,9 +64,20 @@ def tell(server, story, *, flush=True, timeout_s=1.0):
     return asyncio.run(whole())
 
 
-def offer(lead="l", shortlist=(), *, cell=CELL, digest="d", arrival_ms=7, queue="hq", terms="1 2 3 7"):
+async def open_up(arbiter, *rows):
+    """Tell capacities, and mark the cells."""
+    await arbiter.set_capacities(rows)
+    await arbiter.mark(sorted({CELL, "b/n", *(cell for cell, *_ in rows)}))
+
+
+def offer(lead="l", shortlist=(), *, cell=CELL, digest="d", arrival_ms=7, queue="hq", terms="1 2 3 7", marked=True):
     entries = " ".join(f"{guide}|s|0.5" for guide in shortlist)
-    return Offer(cell, "lead", lead, digest, entries, arrival_ms, queue, terms)
+    return Offer(cell, marked, "lead", lead, digest, entries, arrival_ms, queue, terms)
+
+
+def ask(arbiter):
+    """A call that needs a script and changes nothing that is claimed."""
+    return arbiter.fix_cells([Proposal("b", "m", "lead", "asked", CELL, owner_first=False)])
 
 
 async def dump(arbiter):
@@ -138,12 +149,10 @@ class Model:
 )
 def test_claims_do_what_the_model_does(server, capacity, batches):
     """First with room wins, nobody is over capacity, a repeat gets the first answer to the byte."""
-    # a cell without capacities is one whose state is lost: each has somebody
-    capacity = {(CELL, "@"): 0, ("b/n", "@"): 0} | capacity
     model = Model(capacity)
 
     async def story(arbiter):
-        await arbiter.set_capacities([(cell, guide, 1, room) for (cell, guide), room in capacity.items()])
+        await open_up(arbiter, *((cell, guide, 1, room) for (cell, guide), room in capacity.items()))
         for batch in batches:
             assert await arbiter.claim(batch) == [model.claim(asked) for asked in batch]
         redis = arbiter.scripts.redis
@@ -154,8 +163,10 @@ def test_claims_do_what_the_model_does(server, capacity, batches):
             waiting = {name: at for (where, name), at in model.waiting.items() if where == cell}
             assert {member.decode(): score for member, score in held} == waiting
         loads = await arbiter.loads([CELL, "b/n"])
-        assert loads == +model.load
-        assert all(load <= capacity[place] for place, load in loads.items())
+        assert {(cell, guide): load for cell, those in loads.items() for guide, load in those.items()} == (
+            +model.load
+        )
+        assert all(load <= capacity[place] for place, load in model.load.items())
         oldest = await arbiter.oldest_waiting([CELL, "b/n"])
         arrivals = {cell: [at for (c, _), at in model.waiting.items() if c == cell] for cell in (CELL, "b/n")}
         assert oldest == {cell: min(those) for cell, those in arrivals.items() if those}
@@ -165,7 +176,7 @@ def test_claims_do_what_the_model_does(server, capacity, batches):
 
 def test_a_replayed_batch_changes_nothing(server):
     async def story(arbiter):
-        await arbiter.set_capacities([(CELL, "g", 1, 1)])
+        await open_up(arbiter, (CELL, "g", 1, 1))
         batch = [offer("a", ["g"]), offer("b", ["g"]), offer("c")]
         first, held = await arbiter.claim(batch), await dump(arbiter)
         again = await arbiter.claim([replace(asked, terms="8 8 8 8") for asked in batch])
@@ -178,22 +189,24 @@ def test_a_replayed_batch_changes_nothing(server):
 
 def test_more_leads_than_a_lua_stack_holds_are_claimed_in_one_call(server):
     async def story(arbiter):
-        await arbiter.set_capacities([(CELL, "g", 1, 4000)])
+        await open_up(arbiter, (CELL, "g", 1, 4000))
         answers = await arbiter.claim([offer(f"l{n}", ["g"] if n % 2 else []) for n in range(8000)])
         assert Counter(answer.result for answer in answers) == {"ok": 4000, "waiting": 4000}
-        assert await arbiter.loads([CELL]) == {(CELL, "g"): 4000}
+        assert await arbiter.loads([CELL]) == {CELL: {"g": 4000}}
         assert await arbiter.scripts.redis.zcard(keys.waiting(CELL)) == 4000
 
     tell(server, story, timeout_s=5)
 
 
-def test_f25_without_capacities_nothing_is_claimed_nor_written(server):
+def test_f25_in_a_cell_that_lost_its_mark_nothing_is_claimed_nor_written(server):
     async def story(arbiter):
-        with pytest.raises(OutageError, match="NOSTATE"):
+        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        held = await dump(arbiter)
+        with pytest.raises(StateLostError, match="NOSTATE"):
             await arbiter.claim([offer("waits"), offer("a", ["g"])])
-        assert await dump(arbiter) == {}
-        # nobody to choose from is no loss of state: the lead waits
-        [answer] = await arbiter.claim([offer("waits")])
+        assert await dump(arbiter) == held
+        # a cell of a brand that nobody knows has no mark to lose: the lead waits
+        [answer] = await arbiter.claim([offer("waits", marked=False)])
         assert answer.result == "waiting"
 
     tell(server, story)
@@ -201,7 +214,7 @@ def test_f25_without_capacities_nothing_is_claimed_nor_written(server):
 
 def test_a_lead_is_remembered_for_the_horizon_and_no_longer(server):
     async def story(arbiter):
-        await arbiter.claim([offer("l")])
+        await arbiter.claim([offer("l", marked=False)])
         await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)])
         await arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")])
         for key in (keys.lead(CELL, "lead", "l"), keys.lead_cell("b", "lead", "l")):
@@ -292,9 +305,9 @@ def test_the_owners_cell_is_taken_where_it_comes_first_and_is_known(server, owne
 def test_f53_the_time_is_that_of_redis(server, monkeypatch):
     async def story(arbiter):
         monkeypatch.setattr(time, "time", lambda: 0.0)
-        _, before = await arbiter.fix_cells([])
+        _, before = await ask(arbiter)
         now_ms = await arbiter.now_ms()
-        _, after = await arbiter.fix_cells([])
+        _, after = await ask(arbiter)
         seconds, _ = await arbiter.scripts.redis.time()
         assert before <= now_ms <= after <= (seconds + 1) * 1000
         assert before > 1_700_000_000_000
@@ -359,22 +372,20 @@ def test_nothing_to_do_asks_nothing():
     asyncio.run(story())
 
 
-def test_an_epoch_is_noted_once(server):
+def test_the_servers_that_hold_a_log_are_noted_and_no_others(server):
     async def story(arbiter):
-        redis = arbiter.scripts.redis
-        assert await arbiter.is_new("a")
-        await arbiter.note_epoch("a")
-        since = await redis.get(keys.epoch("a"))
-        await arbiter.note_epoch("a")
-        assert await redis.get(keys.epoch("a")) == since
-        assert not await arbiter.is_new("a")
-        assert await arbiter.is_new("b")
+        assert await arbiter.known_identities("a") == {}
+        await arbiter.note_identities("a", {"x": 1, "y": 2})
+        await arbiter.note_identities("a", {"y": 3})
+        assert await arbiter.known_identities("a") == {"y": 3}
+        assert await arbiter.known_identities("b") == {}
 
     tell(server, story)
 
 
 # --- keys --------------------------------------------------------------------------------------------------
 
+CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes)
 HOSTILE_MARKETS = ("m", "{m}", "}", "a/b", "a b", "a\r\nb", "上海", ":open", "%7B", "m1", "|", "\0")
 
 
@@ -383,12 +394,12 @@ def test_no_two_identities_share_a_key():
     ids = ("a", "b", "a.b", "lead", "m1", "-", "open")
     cells = [cell_name(brand, market) for brand in ("a", "b", "a.b") for market in (None, *HOSTILE_MARKETS)]
     made = [
-        *[key(cell) for key in (keys.open_attempts, keys.capacity, keys.waiting) for cell in cells],
+        *[key(cell) for key in CELL_KEYS for cell in cells],
         *[keys.lead(*each) for each in itertools.product(cells, ("lead", "reservation", "list"), ids)],
         *[key(*each) for key in (keys.member, keys.inbox, keys.feed) for each in itertools.product(ids, ids)],
         *[keys.lead_cell(*each) for each in itertools.product(ids, ("lead", "reservation"), ids)],
         *[keys.journey(*each) for each in itertools.product(ids, ids, ("lead", "reservation"), ids)],
-        *[keys.epoch(name) for name in ids],
+        *[keys.identities(name) for name in ids],
     ]
     assert len(set(made)) == len(made)
 
@@ -405,7 +416,7 @@ def test_f49_no_market_chooses_where_a_key_goes(market, other):
 
 
 def test_the_keys_of_one_step_share_their_tag():
-    assert len({keys.tag(key(CELL)) for key in (keys.open_attempts, keys.capacity, keys.waiting)}) == 1
+    assert len({keys.tag(key(CELL)) for key in CELL_KEYS}) == 1
     assert keys.tag(keys.member("b", "m")) == keys.tag(keys.journey("b", "m", "lead", "l"))
     assert keys.tag(keys.inbox("b", "g")) == keys.tag(keys.feed("b", "g"))
 
@@ -414,10 +425,10 @@ def test_f49_hostile_markets_are_claimed_in_like_any_other(server):
     cells = [cell_name("b", market) for market in HOSTILE_MARKETS]
 
     async def story(arbiter):
-        await arbiter.set_capacities([(cell, "g", 1, 1) for cell in cells])
+        await open_up(arbiter, *((cell, "g", 1, 1) for cell in cells))
         answers = await arbiter.claim([offer("l", ["g"], cell=cell) for cell in cells])
         assert [answer.result for answer in answers] == ["ok"] * len(cells)
-        assert await arbiter.loads(cells) == dict.fromkeys([(cell, "g") for cell in cells], 1)
+        assert await arbiter.loads(cells) == {cell: {"g": 1} for cell in cells}
 
     tell(server, story)
 
@@ -427,7 +438,7 @@ def test_f49_hostile_markets_are_claimed_in_like_any_other(server):
 
 def test_f30_flushed_scripts_are_loaded_again(server):
     async def story(arbiter):
-        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await open_up(arbiter, (CELL, "g", 1, 9))
         await arbiter.scripts.redis.script_flush()
         assert [answer.result for answer in await arbiter.claim([offer("l", ["g"])])] == ["ok"]
         # not even when all the batches in flight meet it at the same time
@@ -435,7 +446,7 @@ def test_f30_flushed_scripts_are_loaded_again(server):
         await asyncio.gather(
             arbiter.claim([offer("k", ["g"])]),
             arbiter.bind(bindings((5, "g", CELL))),
-            arbiter.fix_cells([]),
+            ask(arbiter),
             arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")]),
             arbiter.deliver_cards([Card("b", "g", "lead|l", 1, b"x", live=True)]),
         )
@@ -459,10 +470,10 @@ def test_f30_scripts_that_were_loaded_in_part_do_no_harm(server, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(redis, "script_load", dies)
             with pytest.raises((OutageError, ConnectionResetError)):
-                await arbiter.fix_cells([])
+                await ask(arbiter)
         for _ in range(2):
-            await arbiter.fix_cells([])
-            await arbiter.claim([offer("l")])
+            await ask(arbiter)
+            await arbiter.claim([offer("l", marked=False)])
 
     tell(server, story)
 
@@ -471,7 +482,7 @@ def test_f22_a_hung_server_is_an_outage_in_time_and_is_served_again(own_server):
     """Claims that were executed all the same are answered as first decided, and no answer is mixed up."""
 
     async def story(arbiter):
-        await arbiter.set_capacities([(CELL, "g", 1, 2)])
+        await open_up(arbiter, (CELL, "g", 1, 2))
         own_server.pause()
         began = time.monotonic()
         with pytest.raises(OutageError):
@@ -482,7 +493,7 @@ def test_f22_a_hung_server_is_an_outage_in_time_and_is_served_again(own_server):
         own_server.resume()
         answers = await arbiter.claim([offer("a", ["g"]), offer("b", ["g"]), offer("c", ["g"])])
         assert [answer.guide_id for answer in answers] == ["g", "g", None]
-        assert await arbiter.loads([CELL]) == {(CELL, "g"): 2}
+        assert await arbiter.loads([CELL]) == {CELL: {"g": 2}}
 
     tell(own_server, story, timeout_s=0.5)
 
@@ -495,13 +506,19 @@ def test_f22_a_call_waits_no_longer_than_a_second_and_is_not_repeated_unasked():
 
 def test_f20_f28_a_server_that_is_away_is_an_outage_and_comes_back(own_server):
     async def story(arbiter):
-        await arbiter.fix_cells([])
+        await ask(arbiter)
         own_server.kill()
-        for call in (arbiter.fix_cells([]), arbiter.now_ms(), arbiter.loads([CELL]), arbiter.is_new("a")):
+        for call in (
+            ask(arbiter),
+            arbiter.now_ms(),
+            arbiter.loads([CELL]),
+            arbiter.known_identities("a"),
+            arbiter.scripts.identities(),
+        ):
             with pytest.raises(OutageError):
                 await call
         own_server.start()
-        await arbiter.fix_cells([])
+        await ask(arbiter)
 
     tell(own_server, story)
 
@@ -509,7 +526,7 @@ def test_f20_f28_a_server_that_is_away_is_an_outage_and_comes_back(own_server):
 def test_f26_a_full_server_is_an_outage_and_nothing_is_half_written(own_server):
     async def story(arbiter):
         redis = arbiter.scripts.redis
-        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await open_up(arbiter, (CELL, "g", 1, 9))
         held = await dump(arbiter)
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.config_set("maxmemory", "1mb")
@@ -520,7 +537,7 @@ def test_f26_a_full_server_is_an_outage_and_nothing_is_half_written(own_server):
             arbiter.bind(bindings((5, "g", CELL))),
             arbiter.keep_journeys([("b", "m", "lead", "l", 1, b"x")]),
             arbiter.deliver_cards([Card("b", "g", "lead|l", 1, b"x", live=True)]),
-            arbiter.note_epoch("log"),
+            arbiter.note_identities("log", {"x": 1}),
         ):
             with pytest.raises(OutageError, match=r"(?i)memory"):
                 await call
@@ -534,12 +551,12 @@ def test_f26_a_full_server_is_an_outage_and_nothing_is_half_written(own_server):
 def test_f29_a_server_that_was_demoted_is_an_outage(own_server):
     async def story(arbiter):
         redis = arbiter.scripts.redis
-        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await open_up(arbiter, (CELL, "g", 1, 9))
         await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(OutageError):
             await arbiter.claim([offer("l", ["g"])])
         with pytest.raises(OutageError):
-            await arbiter.note_epoch("log")
+            await arbiter.note_identities("log", {"x": 1})
         await redis.execute_command("REPLICAOF", "NO", "ONE")
         assert [answer.result for answer in await arbiter.claim([offer("l", ["g"])])] == ["ok"]
 
@@ -551,7 +568,7 @@ def test_f27_a_server_that_cannot_save_is_an_outage(own_server):
         redis = arbiter.scripts.redis
         await redis.config_set("min-replicas-to-write", 1)
         with pytest.raises(OutageError, match="NOREPLICAS"):
-            await arbiter.claim([offer("l")])
+            await arbiter.claim([offer("l", marked=False)])
         await redis.config_set("min-replicas-to-write", 0)
         # a snapshot that cannot be written: its name is a folder's
         (own_server.folder / "dump.rdb").mkdir()
@@ -563,9 +580,9 @@ def test_f27_a_server_that_cannot_save_is_an_outage(own_server):
                 break
             await asyncio.sleep(0.01)
         with pytest.raises(OutageError, match="MISCONF"):
-            await arbiter.claim([offer("l")])
+            await arbiter.claim([offer("l", marked=False)])
         await redis.config_set("stop-writes-on-bgsave-error", "no")
-        await arbiter.claim([offer("l")])
+        await arbiter.claim([offer("l", marked=False)])
 
     tell(own_server, story)
 
@@ -573,7 +590,7 @@ def test_f27_a_server_that_cannot_save_is_an_outage(own_server):
 def test_a_server_that_is_busy_with_a_script_is_an_outage(own_server):
     async def story(arbiter):
         redis = arbiter.scripts.redis
-        await arbiter.fix_cells([])
+        await ask(arbiter)
         await redis.config_set("busy-reply-threshold", 1)
         busy = asyncio.create_task(redis.eval("while true do end", 0))
         while True:  # until the server has noticed
@@ -581,7 +598,7 @@ def test_a_server_that_is_busy_with_a_script_is_an_outage(own_server):
                 await arbiter.now_ms()
             except OutageError:
                 break
-        for call in (arbiter.loads([CELL]), arbiter.fix_cells([])):
+        for call in (arbiter.loads([CELL]), ask(arbiter)):
             with pytest.raises(OutageError, match="BUSY"):
                 await call
         await redis.script_kill()

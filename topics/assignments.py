@@ -65,6 +65,10 @@ class Assignment(Event, frozen=True):
     respond_by_ms: Ms | None = None
     action: Action | None = None
     lead_at_ms: Ms | None = None
+    digest: (
+        Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?!\n)$", description="of the lead that was first seen")]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         """From the offer on, who and where are part of the record."""

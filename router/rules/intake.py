@@ -31,13 +31,13 @@ class Record(Protocol):
 class Request:
     """A wish to be routed: a lead, or a reservation that needs a guide.
 
-    ``digest`` tells whether the same id came again with other content.
+    ``digest`` tells whether the same id came again with other content; None where that is no conflict.
     """
 
     kind: RequestKind
     lead_id: str
     event: Lead | Reservation
-    digest: str
+    digest: str | None
     record: Record
 
 
@@ -76,4 +76,4 @@ def _reservation(record: Record) -> Request | Refusal:
         # set aside whole until changes, cancellations and visits have rules of their own
         return Refusal(record, "unsupported", f"status {reservation.status} is not followed yet")
     # a later version is a change, not a conflict: its content is not compared
-    return Request("reservation", reservation.reservation_id, reservation, "-", record)
+    return Request("reservation", reservation.reservation_id, reservation, None, record)

@@ -12,6 +12,9 @@ from router.rules.actions import action
 from router.rules.intake import Request
 from topics.assignments import Assignment, Cause
 
+#: What stands for the digest of a request whose content is not compared.
+NO_DIGEST = "-"
+
 ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
 
 
@@ -19,11 +22,12 @@ ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
 class Offer:
     """One lead as the claim script is asked about it.
 
-    ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the
+    ``marked``: the cell is of a known brand, so it has a mark unless Redis has lost its state. ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the
     member's own guide ends in ``|o``.
     """
 
     cell: str
+    marked: bool
     kind: str
     lead_id: str
     digest: str
@@ -57,14 +61,15 @@ class Answer:
         return self.stored.rpartition(" ")[2].split("|")[0] if self.stored.startswith("offered") else None
 
 
-def offer(request: Request, cell: str, shortlist: str, terms: Terms) -> Offer:
+def offer(request: Request, cell: str, shortlist: str, terms: Terms, *, marked: bool) -> Offer:
     """Ask for one lead: its terms are fixed now and kept with the answer."""
     arrival_ms = request.event.occurred_at_ms
     return Offer(
         cell,
+        marked,
         request.kind,
         request.lead_id,
-        request.digest,
+        request.digest or NO_DIGEST,
         shortlist,
         arrival_ms,
         queue_of(request, cell),
@@ -108,6 +113,7 @@ def assignment(request: Request, answer: Answer) -> Assignment:
         "cause": Cause(kind=request.kind, id=request.lead_id),
         "respond_by_ms": int(respond_by_ms),
         "lead_at_ms": int(lead_at_ms),
+        "digest": request.digest,
     }
     if state == "waiting":
         return Assignment(**common, state="waiting", queue=choice)

@@ -99,6 +99,12 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
         tier: Terms(now_ms, now_ms + policy.respond_s[tier] * 1000, policy.version) for tier in set(tiers)
     }
     return [
-        offer(request, homes[row].cell, " ".join(entries[start[row] : start[row + 1]]), terms[tiers[row]])
+        offer(
+            request,
+            homes[row].cell,
+            " ".join(entries[start[row] : start[row + 1]]),
+            terms[tiers[row]],
+            marked=request.event.brand in roster.brands,
+        )
         for row, request in enumerate(batch)
     ]

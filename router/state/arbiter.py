@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal
+from router.rules.restoring import Restored
 from router.state import keys
-from router.state.redis import Call, Scripts, answered, checked
+from router.state.redis import Call, Item, Scripts, answered, checked
 
 #: How long a lead's answer is remembered: the stream retention and a day, so that no replay outlives it.
 REMEMBER_MS = 15 * 24 * 3600 * 1000
 #: Cards that a guide's feed holds for those who follow along.
 FEED_MAX = 500
+#: Entries, of a batch each, that a cell's changes hold; who is further behind reads the cell as a whole.
+CHANGES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +40,18 @@ class Arbiter:
         self.scripts = scripts
 
     async def fix_cells(self, proposals: Sequence[Proposal]) -> tuple[list[Home], int]:
-        """Fix each request's cell and read its member; also the time by Redis' clock, epoch ms."""
-        names: list[str] = []
-        args: list[str | int] = [REMEMBER_MS]
-        for ask in proposals:
-            names += (
-                keys.member(ask.brand, ask.member_id),
-                keys.lead_cell(ask.brand, ask.kind, ask.lead_id),
-            )
-            args += (ask.cell, int(ask.owner_first))
-        [answer] = await self.scripts.run([Call("fix_cells", names, args)])
-        words = [word.decode() for word in answer]
-        homes = [Home(cell, owner) for cell, owner in zip(words[2::2], words[3::2], strict=True)]
-        return homes, int(words[0]) * 1000 + int(words[1]) // 1000
+        """Fix each request's cell and read its member; also the time by Redis' clock, epoch ms.
+
+        Two round trips, since the cell may hang on the member. Without any proposal the time is 0.
+        """
+        owners = await self._members([(ask.brand, ask.member_id) for ask in proposals])
+        wanted = [
+            owner_cell if ask.owner_first and owner_cell else ask.cell
+            for ask, (_, owner_cell) in zip(proposals, owners, strict=True)
+        ]
+        requests = [(ask.brand, ask.kind, ask.lead_id) for ask in proposals]
+        cells, now_ms = await self._fix(requests, wanted, overrule=False)
+        return [Home(cell, owner) for cell, (owner, _) in zip(cells, owners, strict=True)], now_ms
 
     async def claim(self, offers: Sequence[Offer]) -> list[Answer]:
         """Claim for each lead the first guide with room, one script call per cell, in the given order."""
@@ -75,41 +78,74 @@ class Arbiter:
 
     async def bind(self, bindings: Sequence[tuple[str, str, int, str, str]]) -> None:
         """Note ``(brand, member, at_ms, owner or '', owner's cell or '')``; the latest counts."""
-        if not bindings:
-            return
-        names = [keys.member(brand, member_id) for brand, member_id, *_ in bindings]
-        args = [word for binding in bindings for word in binding[2:]]
-        await self.scripts.run([Call("bind", names, args)])
+        items = [Item([keys.member(*binding[:2])], binding[2:]) for binding in bindings]
+        await self.scripts.spread("bind", (), items)
 
     async def keep_journeys(self, records: Sequence[tuple[str, str, str, str, int, bytes]]) -> list[bytes]:
         """Keep ``(brand, member, kind, lead, seq, record)``, the first per seq; answer what is kept."""
-        if not records:
-            return []
-        names = [keys.journey(*record[:4]) for record in records]
-        args: list[bytes | int] = [REMEMBER_MS]
-        for *_, seq, value in records:
-            args += (seq, value)
-        [kept] = await self.scripts.run([Call("journey", names, args)])
-        return list(kept)
+        items = [Item([keys.journey(*record[:4])], record[4:]) for record in records]
+        out = [b""] * len(items)
+        for rows, kept in await self.scripts.spread("journey", (REMEMBER_MS,), items):
+            for row, record in zip(rows, kept, strict=True):
+                out[row] = record
+        return out
 
     async def deliver_cards(self, cards: Sequence[Card]) -> int:
         """Put cards into their guides' inboxes; how many were new."""
-        if not cards:
-            return 0
-        names: list[str] = []
-        args: list[str | bytes | int] = [REMEMBER_MS, FEED_MAX]
-        for card in cards:
-            names += (keys.inbox(card.brand, card.guide_id), keys.feed(card.brand, card.guide_id))
-            args += (card.lead, card.seq, card.record, int(card.live))
-        [fresh] = await self.scripts.run([Call("inbox", names, args)])
-        return int(fresh)
+        items = [
+            Item(
+                (keys.inbox(card.brand, card.guide_id), keys.feed(card.brand, card.guide_id)),
+                (card.lead, card.seq, card.record, int(card.live)),
+            )
+            for card in cards
+        ]
+        return sum([fresh for _, fresh in await self.scripts.spread("inbox", (REMEMBER_MS, FEED_MAX), items)])
 
-    async def loads(self, cells: Sequence[str]) -> Counter[tuple[str, str]]:
-        """Open attempts per (cell, guide), as they stand now."""
-        loads: Counter[tuple[str, str]] = Counter()
-        for cell, members in zip(cells, await self._ranges(cells, keys.open_attempts, -1), strict=True):
-            loads.update((cell, member.decode().split("|", 1)[0]) for member, _ in members)
-        return loads
+    async def restore(self, leads: Sequence[Restored], *, overrule: bool = False) -> int:
+        """Make leads what the log says where Redis knows less or otherwise; how many were changed.
+
+        ``overrule`` also the cells that are fixed: after a loss of everything they may come from a repeat.
+        """
+        requests = [(lead.brand, lead.kind, lead.lead_id) for lead in leads]
+        homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=overrule)
+        cells: dict[str, list[Restored]] = {}
+        for home, lead in zip(homes, leads, strict=True):
+            cells.setdefault(home, []).append(lead)
+        return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
+
+    async def mark(self, cells: Sequence[str], *, ask: bool = False) -> list[str]:
+        """Mark cells as whole, or only ``ask``; returns those that were not marked before."""
+        items = [Item([keys.capacity(cell), keys.changes(cell)]) for cell in cells]
+        return [
+            cells[row]
+            for rows, marked in await self.scripts.spread("mark", (int(not ask),), items)
+            for row, was in zip(rows, marked, strict=True)
+            if not was
+        ]
+
+    async def changes(self, cells: Sequence[str], places: Sequence[str]) -> list[list[str]]:
+        """What has changed in each cell since a place in its stream ('' for none).
+
+        Returns per cell ``[place, guide, load, guide, load, ...]``, or ``[place, "gap"]`` when the
+        cell has to be read as a whole.
+        """
+        items = [
+            Item([keys.capacity(cell), keys.changes(cell)], [place])
+            for cell, place in zip(cells, places, strict=True)
+        ]
+        out: list[list[str]] = [[]] * len(items)
+        for rows, news in await self.scripts.spread("changes", (), items):
+            for row, text in zip(rows, news, strict=True):
+                out[row] = text.decode().split(" ")
+        return out
+
+    async def loads(self, cells: Sequence[str]) -> dict[str, Counter[str]]:
+        """Open attempts of each guide who has any, by cell, as they stand now."""
+        members = await self._ranges(cells, keys.open_attempts, -1)
+        return {
+            cell: Counter(member.decode().partition("|")[0] for member, _ in those)
+            for cell, those in zip(cells, members, strict=True)
+        }
 
     async def oldest_waiting(self, cells: Sequence[str]) -> dict[str, int]:
         """The arrival of the longest waiting lead of each cell that has any, epoch ms."""
@@ -121,13 +157,43 @@ class Arbiter:
         seconds, micros = await answered(self.scripts.redis.time())
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def is_new(self, log_name: str) -> bool:
-        """Whether this Redis has never served the log of that name."""
-        return not await answered(self.scripts.redis.exists(keys.epoch(log_name)))
+    async def known_identities(self, log_name: str) -> dict[str, int]:
+        """The servers that were made to hold what the log of that name says, and since when, epoch ms."""
+        held: Any = await answered(self.scripts.redis.hgetall(keys.identities(log_name)))
+        return {identity.decode(): int(since_ms) for identity, since_ms in held.items()}
 
-    async def note_epoch(self, log_name: str) -> None:
-        """Note that this Redis serves the log of that name from now on."""
-        await answered(self.scripts.redis.set(keys.epoch(log_name), await self.now_ms(), nx=True))
+    async def note_identities(self, log_name: str, since_ms: Mapping[str, int]) -> None:
+        """Note that these servers, and no others, hold what the log of that name says, and since when."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        pipeline.delete(keys.identities(log_name))
+        for identity, at_ms in since_ms.items():
+            pipeline.hset(keys.identities(log_name), identity, at_ms)
+        checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def _members(self, members: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The owner of each (brand, member), and the owner's cell; '' where nobody knows."""
+        out = [("", "")] * len(members)
+        items = [Item([keys.member(*member)]) for member in members]
+        for rows, answers in await self.scripts.spread("members", (), items):
+            for row, answer in zip(rows, answers, strict=True):
+                owner, _, cell = answer.decode().partition(" ")
+                out[row] = (owner, cell)
+        return out
+
+    async def _fix(
+        self, requests: Sequence[tuple[str, str, str]], cells: Sequence[str], *, overrule: bool
+    ) -> tuple[list[str], int]:
+        """Fix the cell of each (brand, kind, id); what is fixed, and the time."""
+        items = [
+            Item([keys.lead_cell(*request)], [cell]) for request, cell in zip(requests, cells, strict=True)
+        ]
+        head = (REMEMBER_MS, int(overrule))
+        out, now_ms = [""] * len(items), 0
+        for rows, (at_ms, *fixed) in await self.scripts.spread("fix_cells", head, items):
+            now_ms = max(now_ms, at_ms)
+            for row, cell in zip(rows, fixed, strict=True):
+                out[row] = cell.decode()
+        return out, now_ms
 
     async def _ranges(
         self, cells: Sequence[str], key: Callable[[str], str], last: int
@@ -139,8 +205,8 @@ class Arbiter:
 
 
 def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:
-    names = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell)]
-    args: list[str | int] = [REMEMBER_MS]
+    names = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell), keys.changes(cell)]
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, int(offers[0].marked)]
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (
@@ -150,3 +216,13 @@ def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:
             f"{offer.arrival_ms} {offer.queue} {offer.terms}",
         )
     return Call("claim", names, args)
+
+
+def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:
+    names = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell), keys.changes(cell)]
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX]
+    for lead in leads:
+        names.append(keys.lead(cell, lead.kind, lead.lead_id))
+        args += (f"{lead.kind}|{lead.lead_id}", lead.state, lead.seq, lead.attempt)
+        args += (lead.answer, lead.digest, lead.guide_id, lead.arrival_ms)
+    return Call("restore", names, args)

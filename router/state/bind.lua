@@ -1,6 +1,6 @@
 #!lua
 -- Note who is responsible for each member; the latest word counts, a repeated one changes nothing.
--- Call: EVALSHA per member shard (or one for all on a single Redis).
+-- Call: EVALSHA per member shard (one for all on a single Redis).
 -- KEYS[i]    hash  member: owner, owner_cell, owner_at
 -- ARGV[3i-2] when, epoch ms; ARGV[3i-1] guide or '' for nobody; ARGV[3i] the guide's cell or ''
 -- Returns how many changed.

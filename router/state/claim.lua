@@ -2,33 +2,33 @@
 -- Give each lead of one cell to the first guide of its shortlist who has room; else the lead waits.
 -- Call: one EVALSHA per cell and batch, leads in the order in which they may choose.
 -- KEYS[1]    sorted set  open attempts, members guide|kind|lead, all scores 0
--- KEYS[2]    hash        guide -> version:capacity
+-- KEYS[2]    hash        guide -> version:capacity; | -> the mark of a state that is whole
 -- KEYS[3]    sorted set  waiting leads by arrival, members queue|kind|lead
--- KEYS[3+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
+-- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: "guide load guide load ..." of one call
+-- KEYS[4+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
 -- ARGV[1]    how long a lead is remembered, ms
--- ARGV[4i-2] lead i as kind|lead
--- ARGV[4i-1] digest of its content: the same id with other content is a conflict
--- ARGV[4i]   shortlist, best first: "guide|rest guide|rest ..." (rest is kept with the answer, unread)
--- ARGV[4i+1] "arrival_ms queue terms": terms are kept with the answer, unread
+-- ARGV[2]    how many entries the changes hold, about
+-- ARGV[3]    "1" for a cell of a known brand, which has a mark; "0" for one that nobody has marked
+-- ARGV[4i]   lead i as kind|lead
+-- ARGV[4i+1] digest of its content: the same id with other content is a conflict
+-- ARGV[4i+2] shortlist, best first: "guide|rest guide|rest ..." (rest is kept with the answer, unread)
+-- ARGV[4i+3] "arrival_ms queue terms": terms are kept with the answer, unread
 -- Returns per lead {result, seq, attempt, answer}: result is ok, waiting, replay or conflict;
 -- the answer is "state terms choice", choice being the shortlist's entry or the queue.
--- Raises NOSTATE before any write when the cell's capacities are gone: Redis has lost its state.
-local open, capacity, waiting = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('EXISTS', capacity) == 0 then
-  for i = 1, #KEYS - 3 do
-    if ARGV[4 * i] ~= '' then return redis.error_reply('NOSTATE no capacities in ' .. capacity) end
-  end
-end
-local room = {} -- guide -> places left, read once per call
+-- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
+local open, capacity, waiting, changes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local mark = redis.call('HGET', capacity, '|')
+if not mark and ARGV[3] == '1' then return redis.error_reply('NOSTATE no mark in ' .. capacity) end
+local most, load = {}, {} -- by guide, read once per call
 
-local function places(guide)
-  if room[guide] == nil then
+local function has_room(guide)
+  if most[guide] == nil then
     local held = redis.call('HGET', capacity, guide)
-    local most = held and tonumber(string.match(held, ':(%d+)$')) or 0
+    most[guide] = held and tonumber(string.match(held, ':(%d+)$')) or 0
     -- '}' follows '|': the range holds exactly the attempts of this guide
-    room[guide] = most > 0 and most - redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}') or 0
+    load[guide] = most[guide] > 0 and redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}') or 0
   end
-  return room[guide]
+  return load[guide] < most[guide]
 end
 
 -- Members of a sorted set are written many at a time; Lua's stack bounds how many.
@@ -37,19 +37,20 @@ local function add(key, list, most)
   return list
 end
 
-local out, opened, parked = {}, {}, {}
-for i = 1, #KEYS - 3 do
-  local key, lead, digest = KEYS[3 + i], ARGV[4 * i - 2], ARGV[4 * i - 1]
+local out, opened, parked, chosen = {}, {}, {}, {}
+for i = 1, #KEYS - 4 do
+  local key, lead, digest = KEYS[4 + i], ARGV[4 * i], ARGV[4 * i + 1]
   local held = redis.call('HMGET', key, 'q', 'n', 'a', 'd')
   if held[1] then
     out[i] = {held[4] == digest and 'replay' or 'conflict', tonumber(held[1]), tonumber(held[2]), held[3]}
   else
-    local arrival, queue, terms = string.match(ARGV[4 * i + 1], '^(%S+) (%S+) (.*)$')
+    local arrival, queue, terms = string.match(ARGV[4 * i + 3], '^(%S+) (%S+) (.*)$')
     local state, choice = 'waiting', queue
-    for entry in string.gmatch(ARGV[4 * i], '%S+') do
+    for entry in string.gmatch(ARGV[4 * i + 2], '%S+') do
       local guide = string.match(entry, '^[^|]+')
-      if places(guide) > 0 then
-        room[guide] = room[guide] - 1
+      if has_room(guide) then
+        load[guide] = load[guide] + 1
+        chosen[guide] = true
         opened[#opened + 1] = 0
         opened[#opened + 1] = guide .. '|' .. lead
         state, choice = 'offered', entry
@@ -70,4 +71,10 @@ for i = 1, #KEYS - 3 do
 end
 add(open, opened, 0)
 add(waiting, parked, 0)
+if next(chosen) then
+  local news = {}
+  for guide in pairs(chosen) do news[#news + 1] = guide .. ' ' .. load[guide] end
+  table.sort(news)
+  redis.call('XADD', changes, 'MAXLEN', '~', ARGV[2], mark .. '-*', 'g', table.concat(news, ' '))
+end
 return out

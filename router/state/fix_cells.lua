@@ -1,23 +1,19 @@
 #!lua
--- Fix the cell of each routing request and read what its member's state says.
--- Call: one EVALSHA for a batch, two keys for each request.
--- KEYS[2i-1]  hash    member: owner, owner_cell
--- KEYS[2i]    string  the request's cell, set once
--- ARGV[1]     how long a cell is remembered, ms
--- ARGV[2i]    the cell to take when none is fixed yet
--- ARGV[2i+1]  "1" when the owner's cell comes before that one
--- Returns {unix seconds, microseconds, cell 1, owner 1, cell 2, owner 2, ...}; no owner is ''.
+-- Fix the cell of each routing request, once.
+-- Call: EVALSHA per shard of requests (one for all on a single Redis).
+-- KEYS[i]    string  the request's cell
+-- ARGV[1]    how long a cell is remembered, ms
+-- ARGV[2]    "1" to overrule what is fixed: Redis has lost its state and the log knows better
+-- ARGV[2+i]  the cell to take when none is fixed yet
+-- Returns {epoch ms, cell 1, cell 2, ...}.
 local time = redis.call('TIME')
-local out = {time[1], time[2]}
-for i = 1, #KEYS / 2 do
-  local held = redis.call('HMGET', KEYS[2 * i - 1], 'owner', 'owner_cell')
-  local cell = redis.call('GET', KEYS[2 * i])
+local out = {time[1] * 1000 + math.floor(time[2] / 1000)}
+for i = 1, #KEYS do
+  local cell = ARGV[2] == '0' and redis.call('GET', KEYS[i])
   if not cell then
-    cell = ARGV[2 * i]
-    if ARGV[2 * i + 1] == '1' and held[2] and held[2] ~= '' then cell = held[2] end
-    redis.call('SET', KEYS[2 * i], cell, 'PX', ARGV[1])
+    cell = ARGV[2 + i]
+    redis.call('SET', KEYS[i], cell, 'PX', ARGV[1])
   end
-  out[#out + 1] = cell
-  out[#out + 1] = held[1] or ''
+  out[1 + i] = cell
 end
 return out

@@ -1,6 +1,6 @@
 #!lua
 -- Put cards into guides' inboxes; a card already there with the same or a higher seq stays as it is.
--- Call: EVALSHA per guide shard (or one for all on a single Redis), two keys for each card.
+-- Call: EVALSHA per guide shard (one for all on a single Redis), two keys for each card.
 -- KEYS[2i-1]  hash    inbox: kind|lead -> seq|record
 -- KEYS[2i]    stream  feed of the newest cards
 -- ARGV[1]     how long an inbox is kept after its last card, ms

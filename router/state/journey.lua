@@ -1,6 +1,6 @@
 #!lua
 -- Keep the first assignment record of each (lead, seq) and answer with the one that is kept.
--- Call: EVALSHA per member shard (or one for all on a single Redis).
+-- Call: EVALSHA per member shard (one for all on a single Redis).
 -- KEYS[i]   hash  journey of a lead: seq -> record
 -- ARGV[1]   how long a journey is kept, ms
 -- ARGV[2i]  seq, ARGV[2i+1] record

@@ -11,6 +11,8 @@ import zlib
 
 #: Over how many hash tags the members, the requests and the guides of a brand are spread.
 SHARDS = 256
+#: The field of a cell's capacities that says its state is whole; no id holds a ``|``.
+MARK = "|"
 
 
 def shard(identity: str) -> int:
@@ -24,8 +26,13 @@ def open_attempts(cell: str) -> str:
 
 
 def capacity(cell: str) -> str:
-    """Hash, guide -> ``version:capacity``: how many open attempts each guide may hold."""
+    """Hash, guide -> ``version:capacity``: how many open attempts each guide may hold; and ``MARK``."""
     return f"lr:{{{cell}}}:capacity"
+
+
+def changes(cell: str) -> str:
+    """Stream, ids ``mark-0``, ``mark-1``, … without a gap: guides whose load has changed, and their loads."""
+    return f"lr:{{{cell}}}:changes"
 
 
 def waiting(cell: str) -> str:
@@ -66,19 +73,24 @@ def feed(brand: str, guide_id: str) -> str:
     return f"lr:{{{brand}/g{shard(guide_id)}}}:feed:{guide_id}"
 
 
-def epoch(log_name: str) -> str:
-    """String: since when this Redis serves a log; gone when Redis has lost its state."""
-    return f"lr:epoch:{log_name}"
+def identities(log_name: str) -> str:
+    """Hash, identity of a server -> since when (epoch ms) it holds what the log says."""
+    return f"lr:identities:{log_name}"
 
 
-def is_feed(key: str) -> bool:
-    """Whether a key is a guide's feed, which follows along and is not part of the state."""
-    return "}:feed:" in key
+def follows_along(key: str) -> bool:
+    """Whether a key is a stream for those who follow along, and no part of the state."""
+    return "}:feed:" in key or key.endswith("}:changes")
 
 
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
     return key.endswith(("}:open", "}:waiting"))
+
+
+def is_capacity(key: str) -> bool:
+    """Whether a key holds the capacities of a cell."""
+    return key.endswith("}:capacity")
 
 
 def expires(key: str) -> bool:

@@ -24,6 +24,8 @@ EVENTS = {
     "redis down": (1, 8),
     "redis hangs": (1, 8),
     "kafka down": (1, 8),
+    "failover": (0.05, 3),
+    "wipe": (0, 0),
 }
 
 

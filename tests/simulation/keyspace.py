@@ -4,18 +4,18 @@ from __future__ import annotations
 
 
 class Keyspace:
-    """Key to value: hashes and sorted sets are dicts, strings bytes, streams lists of dicts.
+    """Key to value: hashes and sorted sets are dicts, strings bytes, streams lists of (id, fields).
 
     Nothing lapses: what is kept is kept for days, and no simulated run takes as long.
     """
 
     def __init__(self, now_ms):
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self.data = {}
         self.kept_ms = {}
 
     def time(self):
-        now_ms = self._now_ms()
+        now_ms = self.now_ms()
         return [b"%d" % (now_ms // 1000), b"%d" % (now_ms % 1000 * 1000)]
 
     def exists(self, key):
@@ -39,6 +39,14 @@ class Keyspace:
     def zadd(self, key, member, score):
         self.data.setdefault(key, {})[member] = score
 
+    def zrem(self, key, member):
+        """Whether it was there; an empty set is no key."""
+        held = self.data.get(key, {})
+        there = held.pop(member, None) is not None
+        if there and not held:
+            del self.data[key]
+        return there
+
     def zrange(self, key, first, last):
         """Members with their scores, in the order of Redis; ``last`` -1 is the end."""
         ordered = sorted(self.data.get(key, {}).items(), key=lambda item: (item[1], item[0]))
@@ -48,10 +56,18 @@ class Keyspace:
         """Members of one score from ``low`` to before ``high``."""
         return sum(low <= member < high for member in self.data.get(key, ()))
 
-    def xadd(self, key, fields, most):
+    def xadd(self, key, fields, most, *, mark=None):
+        """Add an entry with the next id of a mark, or with one of its own kind."""
         entries = self.data.setdefault(key, [])
-        entries.append(fields)
+        last = entries[-1][0] if entries else (-1, 0)
+        entries.append(((mark, last[1] + 1 if last[0] == mark else 0), fields))
         del entries[:-most]
+
+    def xrange(self, key):
+        return self.data.get(key, [])
+
+    def delete(self, key):
+        self.data.pop(key, None)
 
     def pexpire(self, key, keep_ms):
         self.kept_ms[key] = int(keep_ms)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from router.state.redis import sort_error
+from router.errors import StateLostError
+from router.state.redis import Call, answered, sort_error
 from tests.simulation.keyspace import Keyspace
-from tests.simulation.scripts import SCRIPTS
+from tests.simulation.scripts import MARK, SCRIPTS
 
 #: What ``socket_timeout`` is in the product.
 TIMEOUT_S = 1.0
@@ -20,8 +23,8 @@ AFTER = {"fix_cells": "c2", "claim": "c4", "journey": "p2", "inbox": "p3"}
 class Server:
     """The one Redis of a run: its data, and the windows in which it refuses or hangs.
 
-    What it loses in a failover or with everything wiped will be here (``data`` is plain dicts, so the
-    state of before the last k writes is a copy away), once the router can rebuild it from the log.
+    A failover loses what was written since a moment before, and makes another server of it; a wipe leaves the
+    server and nothing in it.
     """
 
     def __init__(self, loop, now_ms):
@@ -29,11 +32,35 @@ class Server:
         self.db = Keyspace(now_ms)
         self.down_until_s = self.hung_until_s = 0.0
         self.complaints = []
+        self.identity = "server-0"
+        self.lost = 0
+        """How many scripts ran whose writes are gone."""
         self._newest = {}
+        self._runs = 0
+
+    def snapshot(self):
+        """What a replica holds that hears nothing more from now on."""
+        return self._runs, pickle.dumps(self.db.data)
+
+    def fail_over(self, snapshot):
+        """A replica takes over."""
+        runs, data = snapshot
+        self._lose(runs, pickle.loads(data))  # noqa: S301 - our own
+        self.identity = f"server-{int(self.identity.split('-')[1]) + 1}"
+
+    def wipe(self):
+        """FLUSHALL."""
+        self._lose(0, {})
+
+    def _lose(self, runs, data):
+        self.lost += self._runs - runs
+        self.db.data = data
+        self._newest.clear()
 
     def execute(self, call):
         """Run one script at once; a refusal is returned, as redis-py does in a pipeline."""
         args = [arg if isinstance(arg, bytes) else str(arg).encode() for arg in call.args]
+        self._runs += 1
         try:
             answer = SCRIPTS[call.script](self.db, list(call.keys), args)
         except ResponseError as error:
@@ -45,6 +72,8 @@ class Server:
     def _check_versions(self, key):
         """A capacity that went back is soon told anew, so only here it is seen."""
         for guide, held in self.db.hgetall(key).items():
+            if guide == MARK:
+                continue
             version = int(held.split(b":")[0])
             if version < self._newest.get((key, guide), 0):
                 self.complaints.append(f"{guide.decode()} in {key} went back to version {version}")
@@ -55,11 +84,14 @@ class Connection:
     """One worker's way to the server: everything that can go wrong on it goes wrong here.
 
     ``exchange`` runs commands and returns their answers, or fails: refused at once, lost on the way,
-    executed but timed out (all of them or the first few), or timed out and executed later.
+    executed but timed out (all of them or the first few), or timed out and executed later. A guard is asked
+    when another server answers than the last time.
     """
 
-    def __init__(self, server, faults, process):
+    def __init__(self, server, faults, process, guard=None):
         self.server = server
+        self._guard = guard
+        self._connected_to = None
         self._loop = server.loop
         self._faults = faults
         self._process = process
@@ -67,6 +99,10 @@ class Connection:
     async def exchange(self, name, commands):
         await self._loop.sleep(self._faults.latency_s())
         fate = self._fate()
+        if self._connected_to != self.server.identity and fate != "refused":
+            if self._guard is not None:
+                self._guard.check(self.server.identity)
+            self._connected_to = self.server.identity
         if fate == "ok":
             answers = [command() for command in commands]
             await self._loop.sleep(self._faults.latency_s())
@@ -79,9 +115,15 @@ class Connection:
                 command()
         elif fate == "late":
             wait_s = max(self.server.hung_until_s - self._loop.now_s, 0)
-            self._loop.spawn(_later(commands), delay_s=wait_s + self._faults.rng.uniform(0.1, 8))
+            self._loop.spawn(self._later(commands), delay_s=wait_s + self._faults.rng.uniform(0.1, 8))
         await self._loop.sleep(TIMEOUT_S)
         raise RedisTimeoutError(fate)
+
+    async def _later(self, commands):
+        """Execute what was sent, unless the server that had received it is gone."""
+        if self._connected_to == self.server.identity:
+            for command in commands:
+                command()
 
     def _fate(self):
         if self.server.down_until_s > self._loop.now_s:
@@ -94,15 +136,18 @@ class Connection:
 class Scripts:
     """Stands where ``router.state.redis.Scripts`` does."""
 
-    def __init__(self, connection, faults, process):
+    def __init__(self, connection, faults, process, guard=None):
         self.redis = Reads(connection)
         self._connection = connection
         self._faults = faults
         self._process = process
+        self._guard = guard
 
     async def run(self, calls):
         if not calls:
             return []
+        if self._guard is not None and not self._guard.whole:
+            raise StateLostError("not whole")
         script = calls[0].script
         await self._faults.pass_point(BEFORE.get(script), self._process)
         execute = self._connection.server.execute
@@ -115,8 +160,23 @@ class Scripts:
         await self._faults.pass_point(AFTER.get(script), self._process)
         for answer in answers:
             if isinstance(answer, ResponseError):
-                raise sort_error(answer) from answer
+                error = sort_error(answer)
+                if self._guard is not None and isinstance(error, StateLostError):
+                    self._guard.distrust()
+                raise error from answer
         return answers
+
+    async def spread(self, script, head, items):
+        if not items:
+            return []
+        keys = [key for item in items for key in item.keys]
+        args = [*head, *(arg for item in items for arg in item.args)]
+        [answer] = await self.run([Call(script, keys, args)])
+        return [(range(len(items)), answer)]
+
+    async def identities(self):
+        server = self._connection.server
+        return set(await answered(self._connection.exchange("INFO", [lambda: server.identity])))
 
 
 class Reads:
@@ -130,17 +190,8 @@ class Reads:
         [seconds, micros] = await self._ask("TIME", self._db.time)
         return int(seconds), int(micros)
 
-    async def exists(self, key):
-        return int(await self._ask("EXISTS", lambda: self._db.exists(key)))
-
-    async def set(self, key, value, *, nx):
-        def write():
-            if nx and self._db.exists(key):
-                return None
-            self._db.set(key, str(value).encode())
-            return True
-
-        return await self._ask("SET", write)
+    async def hgetall(self, key):
+        return await self._ask("HGETALL", lambda: dict(self._db.hgetall(key)))
 
     def pipeline(self, *, transaction):
         assert not transaction
@@ -152,7 +203,7 @@ class Reads:
 
 
 class Pipeline:
-    """Reads of many sorted sets in one round trip."""
+    """Plain commands in one round trip."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -162,13 +213,15 @@ class Pipeline:
         assert withscores
         self._commands.append(lambda: self._connection.server.db.zrange(key, first, last))
 
+    def delete(self, key):
+        self._commands.append(lambda: self._connection.server.db.delete(key))
+
+    def hset(self, key, field, value):
+        fields = {field.encode(): str(value).encode()}
+        self._commands.append(lambda: self._connection.server.db.hset(key, fields))
+
     async def execute(self, *, raise_on_error):
         assert not raise_on_error
         if not self._commands:
             return []
-        return await self._connection.exchange("ZRANGE", self._commands)
-
-
-async def _later(commands):
-    for command in commands:
-        command()
+        return await self._connection.exchange("pipeline", self._commands)

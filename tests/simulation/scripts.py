@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from redis.exceptions import ResponseError
 
+MARK = b"|"
+
 
 def bind(db, keys, args):
     changed = 0
@@ -19,17 +21,21 @@ def bind(db, keys, args):
 
 
 def claim(db, keys, args):
-    opened, capacity, waiting, *leads = keys
-    asked = [args[1 + 4 * i : 5 + 4 * i] for i in range(len(leads))]
-    if not db.exists(capacity) and any(shortlist for _, _, shortlist, _ in asked):
-        raise ResponseError(f"NOSTATE no capacities in {capacity}")
-    return [
-        _claim(db, (opened, capacity, waiting, key), args[0], ask)
+    opened, capacity, waiting, changes, *leads = keys
+    asked = [args[3 + 4 * i : 7 + 4 * i] for i in range(len(leads))]
+    mark = db.hget(capacity, MARK)
+    if mark is None and args[2] == b"1":
+        raise ResponseError(f"NOSTATE no mark in {capacity}")
+    chosen = set()
+    out = [
+        _claim(db, (opened, capacity, waiting, key), args[0], ask, chosen)
         for key, ask in zip(leads, asked, strict=True)
     ]
+    _tell(db, changes, mark, args[1], opened, chosen)
+    return out
 
 
-def _claim(db, keys, remember_ms, ask):
+def _claim(db, keys, remember_ms, ask, chosen):
     opened, capacity, waiting, key = keys
     lead, digest, shortlist, rest = ask
     held = db.hgetall(key)
@@ -42,6 +48,7 @@ def _claim(db, keys, remember_ms, ask):
         guide = entry.split(b"|")[0]
         if _room(db, opened, capacity, guide) > 0:
             db.zadd(opened, guide + b"|" + lead, 0)
+            chosen.add(guide)
             state, choice = b"offered", entry
             break
     else:
@@ -55,20 +62,96 @@ def _claim(db, keys, remember_ms, ask):
 
 def _room(db, opened, capacity, guide):
     held = db.hget(capacity, guide)
-    return int(held.split(b":")[1]) - db.zlexcount(opened, guide + b"|", guide + b"}") if held else 0
+    return int(held.split(b":")[1]) - _load(db, opened, guide) if held else 0
+
+
+def _load(db, opened, guide):
+    return db.zlexcount(opened, guide + b"|", guide + b"}")
+
+
+def _tell(db, changes, mark, most, opened, guides):
+    if mark and guides:
+        news = b" ".join(sorted(b"%b %d" % (guide, _load(db, opened, guide)) for guide in guides))
+        db.xadd(changes, {b"g": news}, int(most), mark=int(mark))
+
+
+def restore(db, keys, args):
+    opened, capacity, waiting, changes, *leads = keys
+    touched, changed = set(), 0
+    for i, key in enumerate(leads):
+        lead, state, seq, attempt, answer, digest, guide, arrival = args[2 + 8 * i : 10 + 8 * i]
+        held = db.hgetall(key)
+        known, before = int(held.get(b"q", 0)), held.get(b"a")
+        if known < int(seq) or (known == int(seq) and before != answer):
+            if before is not None:
+                _release(db, opened, waiting, lead, before, touched)
+            db.hset(key, {b"s": state, b"q": seq, b"n": attempt, b"a": answer, b"d": digest})
+            db.pexpire(key, args[0])
+            changed += 1
+        if known <= int(seq):
+            member = guide + b"|" + lead
+            if guide:
+                if member not in db.hgetall(opened):
+                    touched.add(guide)
+                db.zadd(opened, member, 0)
+            elif state == b"waiting":
+                db.zadd(waiting, answer.rpartition(b" ")[2] + b"|" + lead, float(arrival))
+    _tell(db, changes, db.hget(capacity, MARK), args[1], opened, touched)
+    return changed
+
+
+def _release(db, opened, waiting, lead, answer, touched):
+    choice = answer.rpartition(b" ")[2]
+    if answer.startswith(b"waiting "):
+        db.zrem(waiting, choice + b"|" + lead)
+    else:
+        guide = choice.partition(b"|")[0]
+        if db.zrem(opened, guide + b"|" + lead):
+            touched.add(guide)
+
+
+def changes(db, keys, args):
+    out = []
+    for capacity, key, place in zip(keys[::2], keys[1::2], args, strict=True):
+        if db.hget(capacity, MARK) is None:
+            raise ResponseError(f"NOSTATE no mark in {capacity}")
+        entries = db.xrange(key)
+        newest = entries[-1][0] if entries else (0, 0)
+        known = tuple(map(int, place.split(b"-"))) if place else None
+        news = [fields[b"g"] for at, fields in entries if known and known < at]
+        text = b"%d-%d" % newest
+        if known == newest:
+            out.append(text)
+        elif not known or known[0] != newest[0] or not news or len(news) < newest[1] - known[1]:
+            out.append(text + b" gap")
+        else:
+            out.append(b" ".join((text, *news)))
+    return out
+
+
+def mark(db, keys, args):
+    out = []
+    for capacity, changes in zip(keys[::2], keys[1::2], strict=True):
+        out.append(int(db.hget(capacity, MARK) is not None))
+        if args[0] == b"1" and not out[-1]:
+            db.hset(capacity, {MARK: b"%d" % db.now_ms()})
+            db.delete(changes)
+    return out
+
+
+def members(db, keys, args):
+    assert not args
+    return [(db.hget(key, b"owner") or b"") + b" " + (db.hget(key, b"owner_cell") or b"") for key in keys]
 
 
 def fix_cells(db, keys, args):
-    remember_ms, *asked = args
-    out = db.time()
-    for i in range(len(keys) // 2):
-        member, fixed = keys[2 * i : 2 * i + 2]
-        cell, owner_first = asked[2 * i : 2 * i + 2]
-        owner_cell = db.hget(member, b"owner_cell")
-        if not db.exists(fixed):
-            db.set(fixed, owner_cell if owner_first == b"1" and owner_cell else cell)
-            db.pexpire(fixed, remember_ms)
-        out += [db.get(fixed), db.hget(member, b"owner") or b""]
+    remember_ms, overrule, *cells = args
+    out = [db.now_ms()]
+    for key, cell in zip(keys, cells, strict=True):
+        if overrule == b"1" or not db.exists(key):
+            db.set(key, cell)
+            db.pexpire(key, remember_ms)
+        out.append(db.get(key))
     return out
 
 
@@ -112,4 +195,18 @@ def set_capacity(db, keys, args):
 
 
 #: By the name that ``Call.script`` gives; the shared cases ask for one of each in router.state.redis.SCRIPTS.
-SCRIPTS = {each.__name__: each for each in (bind, claim, fix_cells, inbox, journey, set_capacity)}
+SCRIPTS = {
+    each.__name__: each
+    for each in (
+        bind,
+        changes,
+        claim,
+        fix_cells,
+        inbox,
+        journey,
+        mark,
+        members,
+        restore,
+        set_capacity,
+    )
+}

@@ -71,7 +71,8 @@ class Simulation:
             found
             + self.broker.complaints
             + self.server.complaints
-            + judge.problems(self.broker, self.server.db, self.now_ms(), self._expected.outcomes)
+            + judge.problems(self.broker, self.server, self.now_ms(), self._expected.outcomes)
+            + judge.columns(self.server.db, self.workers)
         )
 
     def _drained(self):
@@ -113,6 +114,10 @@ class Simulation:
                 self.server.down_until_s = until_s
             elif kind == "redis hangs":
                 self.server.hung_until_s = until_s
+            elif kind == "failover":
+                self.loop.spawn(self._fail_over(self.server.snapshot()), delay_s=lasts_s)
+            elif kind == "wipe":
+                self.server.wipe()
             elif kind == "kafka down":
                 self.broker.down_until_s = until_s
                 self.loop.spawn(self._back(), delay_s=lasts_s)
@@ -125,6 +130,10 @@ class Simulation:
                 if kind == "leave":
                     self._wanted = max(self._wanted - 1, 1)
                 self.loop.spawn(worker.stop())
+
+    async def _fail_over(self, snapshot):
+        self._trace("", "a replica takes over")
+        self.server.fail_over(snapshot)
 
     async def _back(self):
         self.broker.arrived.notify()

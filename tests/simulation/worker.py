@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
+from router.changes import Changes
 from router.delivery import Delivery
 from router.errors import OutageError
 from router.flow import Flow
 from router.outbox import Outbox
 from router.projector import Projector
+from router.recovery import Recovery
 from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
+from router.state.guard import Guard
 from tests.simulation.group import Member
 from tests.simulation.kafka import Publisher
 from tests.simulation.loop import EndedError, Process
@@ -20,6 +23,8 @@ from tests.simulation.world import POISON
 from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS
 
 REFRESH_S = 1.0
+#: More than a failover loses and a producer keeps back, less than a run lasts.
+WINDOW_MS = 15_000
 #: After so long a worker that was told to stop is killed.
 STOP_S = 8.0
 
@@ -34,11 +39,25 @@ class Worker:
         self.broker = broker
         self.member = Member(group, self.process)
         self.reference = Reference(lambda *_: None)
-        self.arbiter = Arbiter(Scripts(Connection(server, faults, self.process), faults, self.process))
+        self.guard = Guard()
+        self.arbiter = self._arbiter(server, self.guard)
+        self.changes = Changes(self.arbiter, self.reference)
+        self.recovery = Recovery(
+            self._arbiter(server),
+            self.guard,
+            self.reference,
+            self._read_log,
+            ASSIGNMENTS.name,
+            lambda: self.faults.trace(self.process.name, "found Redis without what it was told"),
+            window_ms=WINDOW_MS,
+        )
+        self._marked = set()
         self.publisher = Publisher(broker, faults, self.process)
         self.outbox = Outbox("", partitions)
         self.flow = Flow(self.reference, self.arbiter, self.publisher, self.outbox)
-        self.projector = Projector(self.arbiter)
+        self.projector = Projector(
+            self.arbiter, lambda: self.reference.roster, lambda: self.guard.restore_until_ms
+        )
         self.delivery = Delivery(
             self.set_aside,
             lambda: self.member.leaving,
@@ -77,9 +96,6 @@ class Worker:
         """Become ready, take part in the group, keep current."""
         while not await self._refresh():
             await self.loop.sleep(REFRESH_S)
-        self.reference.set_loads(
-            await self._patiently(lambda: self.arbiter.loads(self.reference.roster.cells))
-        )
         self.group.join(self.member)
         for topic, work in (
             (LEADS, partial(self._route, LEADS)),
@@ -93,29 +109,48 @@ class Worker:
             await self.loop.sleep(REFRESH_S)
             await self._refresh()
 
-    async def _patiently(self, ask):
-        while True:
-            try:
-                return await ask()
-            except OutageError:
-                await self.loop.sleep(REFRESH_S)
+    def _arbiter(self, server, guard=None):
+        connection = Connection(server, self.faults, self.process, guard)
+        return Arbiter(Scripts(connection, self.faults, self.process, guard))
+
+    async def _read_log(self, topic, since_ms):
+        """The log as it is at this moment, in pieces."""
+        await self.loop.sleep(self.faults.latency_s())
+        if self.broker.down:
+            raise OutageError("Kafka is down")
+        for (name, _), log in list(self.broker.logs.items()):
+            records = [record for record in log if record.timestamp >= (since_ms or 0)]
+            if name == topic.name:
+                for start in range(0, len(records), 20):
+                    yield records[start : start + 20]
 
     async def _refresh(self):
         for topic in REFERENCE_TOPICS:
             log = self.broker.logs[topic.name, 0]
-            # some workers hear of changes later than others
-            end = len(log) if self.faults.healed else self.faults.rng.randint(self._read[topic], len(log))
+            # the first time all of it, as the product does; later some workers hear of changes before others
+            all_of_it = self.faults.healed or not self.guard.has_trusted
+            end = len(log) if all_of_it else self.faults.rng.randint(self._read[topic], len(log))
             for record in log[self._read[topic] : end]:
                 self.reference.apply(topic, record.key, record.value)
             self._read[topic] = end
         try:
-            rows = self.reference.refresh(await self.arbiter.now_ms())
-            if rows:
-                await self.arbiter.set_capacities(rows)
-                self.reference.told(rows)
+            await self._catch_up()
         except OutageError:
             return False
-        return True
+        return self.guard.whole
+
+    async def _catch_up(self):
+        if not self.guard.whole:
+            self.changes.forget()
+            await self.recovery.run()
+            self._marked = set(self.reference.cells)
+        rows = self.reference.refresh(await self.arbiter.now_ms())
+        await self.arbiter.set_capacities(rows)
+        self.reference.told(rows)
+        opened = [cell for cell in self.reference.cells if cell not in self._marked]
+        await self.arbiter.mark(opened)
+        self._marked.update(opened)
+        await self.changes.follow()
 
     async def _follow(self, topic, work):
         while (batch := await self.member.next_batch(topic)) is not None:

@@ -1,0 +1,86 @@
+"""After Redis may have lost what it was told: the log is applied to it again, then claims go on.
+
+Every worker that notices does this by itself. What is applied changes nothing where it is known already, so
+several at once do no harm, and who comes later finds the server vouched for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from router.projector import Projector
+from router.reference import Reference
+from router.rules.intake import Record
+from router.rules.ownership import read_bindings
+from router.state.arbiter import Arbiter
+from router.state.guard import Guard
+from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
+
+log = logging.getLogger(__name__)
+
+#: How much of the log is applied again after a failover or a restart: far more than such a server may lose.
+FAILOVER_WINDOW_MS = 600_000
+Read = Callable[[Topic, int | None], AsyncIterator[Sequence[Record]]]
+"""The records of a topic, from a time on (epoch ms, None: from the first) to its present end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """``arbiter`` goes without the guard; ``lost`` is told of every server that another one stands for."""
+
+    arbiter: Arbiter
+    guard: Guard
+    reference: Reference
+    read: Read
+    log_name: str
+    lost: Callable[[], None]
+    window_ms: int = FAILOVER_WINDOW_MS
+
+    async def run(self) -> None:
+        """Make Redis whole, if it is not, and vouch for it.
+
+        Raises:
+            OutageError: a part does not answer; run it again.
+
+        """
+        self.reference.refresh(await self.arbiter.now_ms())  # stores and cells as they are now
+        identities = await self.arbiter.scripts.identities()
+        known = await self.arbiter.known_identities(self.log_name)
+        unmarked = await self.arbiter.mark(self.reference.cells, ask=True)
+        if unmarked or not identities <= known.keys():
+            lost = bool(known) or self.guard.has_trusted
+            log.log(logging.WARNING if lost else logging.INFO, "Redis gets what the log says")
+            applied = await self._apply(everything=bool(unmarked) or not known)
+            # a new log beside a new Redis has nothing on its way
+            known = dict.fromkeys(identities, await self.arbiter.now_ms() if lost or applied else 0)
+            await self.arbiter.note_identities(self.log_name, known)
+            if lost:
+                self.lost()
+        # what this worker has told the lost server, another one may not have known
+        self.reference.untell()
+        if await self.arbiter.scripts.identities() == identities:
+            self.guard.trust(identities, max(known[identity] for identity in identities))
+
+    async def _apply(self, *, everything: bool) -> int:
+        """Apply the log, tell the capacities, mark the cells; how many records there were."""
+        now_ms = await self.arbiter.now_ms()
+        since_ms = None if everything else now_ms - self.window_ms
+        projector = Projector(self.arbiter, lambda: self.reference.roster, lambda: _FOREVER_MS)
+        applied = 0
+        async for records in self.read(BINDINGS, since_ms):
+            await self.arbiter.bind(read_bindings(records, self.reference.cell_of_guide)[0])
+            applied += len(records)
+        async for records in self.read(ASSIGNMENTS, since_ms):
+            await projector.project(records, overrule=everything)
+            applied += len(records)
+        self.reference.untell()
+        rows = self.reference.refresh(now_ms)
+        await self.arbiter.set_capacities(rows)
+        self.reference.told(rows)
+        await self.arbiter.mark(self.reference.cells)
+        return applied
+
+
+_FOREVER_MS = 2**63
