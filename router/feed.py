@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
 #: How long one poll may wait on the broker. A real broker answers at once when there is something.
@@ -16,12 +17,21 @@ class Feed:
     """Every record of some topics, from the first one on; knows when it has caught up.
 
     ``topics`` are full names with their partition counts. With ``since_ms`` it begins with the first record
-    that the broker got then or later.
+    that the broker got then or later; and, with a ``group``, at least so many records before what the group has
+    committed: where it lags, what it has done of late is older than that.
     """
 
+    BEHIND = 100_000
+    """How many records before the committed ones are read with a group."""
+
     def __init__(
-        self, brokers: Sequence[str], topics: Mapping[str, int], since_ms: int | None = None
+        self,
+        brokers: Sequence[str],
+        topics: Mapping[str, int],
+        since_ms: int | None = None,
+        group: str | None = None,
     ) -> None:
+        self._group = group
         self._brokers = list(brokers)
         self._since_ms = since_ms
         self._partitions = [TopicPartition(name, part) for name, n in topics.items() for part in range(n)]
@@ -71,7 +81,21 @@ class Feed:
         if not all(firsts.values()):
             return begins  # a broker that cannot look up times, as the embedded one
         found = await consumer.offsets_for_times(dict.fromkeys(filled, self._since_ms))
+        done = await self._committed()
         for part, at in found.items():
-            begins[part] = at.offset if at else ends[part]
+            by_time = at.offset if at else ends[part]
+            begins[part] = max(begins[part], min(by_time, done.get(part, by_time) - self.BEHIND))
             consumer.seek(part, begins[part])
         return begins
+
+    async def _committed(self) -> dict[TopicPartition, int]:
+        """How far the group has come in each partition."""
+        if self._group is None:
+            return {}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers)
+        try:
+            await admin.start()
+            offsets = await admin.list_consumer_group_offsets(self._group)
+        finally:
+            await admin.close()
+        return {part: at.offset for part, at in offsets.items() if at.offset >= 0}

@@ -25,7 +25,7 @@ class Inbox:
     async def cards(self) -> list[Assignment]:
         """The cards the guide holds now, oldest first."""
         held: dict[bytes, bytes] = await answered(self.redis.hgetall(keys.inbox(self.brand, self.guide_id)))
-        records = [value.partition(b"|")[2] for value in held.values()]
+        records = [value.split(b"|", 2)[2] for value in held.values()]
         cards = [decode(Assignment, record) for record in records if record]
         return sorted(cards, key=lambda card: (card.at_ms, card.lead_id))
 

@@ -38,27 +38,17 @@ class Projector:
             except BadEventError as error:
                 refusals.append(Refusal(record, error.reason, error.detail))
         kept = await self.arbiter.keep_journeys(
-            [
-                (event.brand, event.member_id, event.kind, event.lead_id, event.seq, record.value or b"")
-                for event, record in events
-            ]
+            [(*_identity(event), event.seq, record.offset, record.value or b"") for event, record in events]
         )
-        # the record that was kept is projected, not the one that came: a repeat mends, a loser does nothing
-        pairs = list(zip(kept, events, strict=True))
+        # the record that is kept is projected, not the one that came: a repeat mends, a loser does nothing
         first = [
-            event if value == record.value else decode(Assignment, value) for value, (event, record) in pairs
+            event if value == record.value else decode(Assignment, value)
+            for (_, value), (event, record) in zip(kept, events, strict=True)
         ]
         await self.arbiter.deliver_cards(
             [
-                Card(
-                    event.brand,
-                    event.guide_id,
-                    f"{event.kind}|{event.lead_id}",
-                    event.seq,
-                    value,
-                    event.state in LIVE_STATES,
-                )
-                for event, value in zip(first, kept, strict=True)
+                _card(event, event.guide_id, offset, value)
+                for event, (offset, value) in zip(first, kept, strict=True)
                 if event.guide_id is not None
             ]
         )
@@ -66,9 +56,18 @@ class Projector:
         await self.arbiter.restore(
             [
                 restored(event, roster)
-                for event, (value, (_, record)) in zip(first, pairs, strict=True)
+                for event, (_, value), (_, record) in zip(first, kept, events, strict=True)
                 if value != record.value or record.timestamp < until_ms
             ],
             overrule=overrule,
         )
         return refusals
+
+
+def _identity(event: Assignment) -> tuple[str, str, str, str]:
+    return (event.brand, event.member_id, event.kind, event.lead_id)
+
+
+def _card(event: Assignment, guide_id: str, offset: int, record: bytes) -> Card:
+    lead = f"{event.kind}|{event.lead_id}"
+    return Card(event.brand, guide_id, lead, event.seq, offset, record, event.state in LIVE_STATES)

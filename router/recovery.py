@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from router.projector import Projector
 from router.reference import Reference
@@ -39,20 +40,22 @@ class Recovery:
     window_ms: int = FAILOVER_WINDOW_MS
 
     async def run(self) -> None:
-        """Make Redis whole, if it is not, and vouch for it.
+        """Make Redis whole, if it is not, and vouch for it; nobody vouches when state was lost meanwhile.
 
         Raises:
-            OutageError: a part does not answer; run it again.
+            OutageError: a part does not answer; run it again, as while the guard still finds Redis not whole.
 
         """
         self.reference.refresh(await self.arbiter.now_ms())  # stores and cells as they are now
         identities = await self.arbiter.scripts.identities()
         known = await self.arbiter.known_identities(self.log_name)
-        unmarked = await self.arbiter.mark(self.reference.cells, ask=True)
+        unmarked = await self.arbiter.unmarked(self.reference.cells)
         if unmarked or not identities <= known.keys():
             lost = bool(known) or self.guard.has_trusted
             log.log(logging.WARNING if lost else logging.INFO, "Redis gets what the log says")
             applied = await self._apply(everything=bool(unmarked) or not known)
+            if applied is None:
+                return
             # a new log beside a new Redis has nothing on its way
             known = dict.fromkeys(identities, await self.arbiter.now_ms() if lost or applied else 0)
             await self.arbiter.note_identities(self.log_name, known)
@@ -63,9 +66,14 @@ class Recovery:
         if await self.arbiter.scripts.identities() == identities:
             self.guard.trust(identities, max(known[identity] for identity in identities))
 
-    async def _apply(self, *, everything: bool) -> int:
-        """Apply the log, tell the capacities, mark the cells; how many records there were."""
+    async def _apply(self, *, everything: bool) -> int | None:
+        """Apply the log, tell the capacities, mark the cells.
+
+        Returns how many records there were, None when state was lost meanwhile.
+        """
         now_ms = await self.arbiter.now_ms()
+        cells = self.reference.cells
+        tokens = await self.arbiter.begin(cells, uuid4().hex)
         since_ms = None if everything else now_ms - self.window_ms
         projector = Projector(self.arbiter, lambda: self.reference.roster, lambda: _FOREVER_MS)
         applied = 0
@@ -79,8 +87,7 @@ class Recovery:
         rows = self.reference.refresh(now_ms)
         await self.arbiter.set_capacities(rows)
         self.reference.told(rows)
-        await self.arbiter.mark(self.reference.cells)
-        return applied
+        return applied if await self.arbiter.mark(cells, tokens) else None
 
 
 _FOREVER_MS = 2**63

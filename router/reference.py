@@ -187,7 +187,7 @@ class Reference:
         return row if row >= 0 and self._places[row][0] == cell else -1
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
-        """Count the places that the claims of a batch have taken, until the changes tell (``forget_guesses``)."""
+        """Count the places that the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
         rows = [
             self.roster.guide_row(request.event.brand, answer.guide_id)
             for request, answer in zip(batch, answers, strict=True)
@@ -198,7 +198,7 @@ class Reference:
         self._guessed.update(taken.tolist())
 
     def forget_guesses(self) -> None:
-        """Go back to the loads that Redis has told: it may have told of the same claims before or will soon."""
+        """Go back to the loads that Redis has told: it tells of these claims as well, or has told already."""
         for row in self._guessed:
             cell, guide_id = self._places[row]
             self.roster.guide_load[row] = self._loads.get(cell, {}).get(guide_id, 0)

@@ -94,19 +94,19 @@ class Replay:
         journey = self._hash(keys.journey(made.brand, made.member_id, made.kind, made.lead_id))
         if str(made.seq) in journey:
             return  # the first record of a seq wins
-        journey[str(made.seq)] = value
+        journey[str(made.seq)] = b"%d|%b" % (record.offset, value)
         if made.guide_id is not None:
-            self._card(made, value)
+            self._card(made, record.offset, value)
         identity = (made.brand, made.kind, made.lead_id)
         self.brands.add(made.brand)
         if identity not in self._newest or made.seq > self._newest[identity].seq:
             self._newest[identity] = made
 
-    def _card(self, made: Assignment, value: bytes) -> None:
+    def _card(self, made: Assignment, offset: int, value: bytes) -> None:
         inbox = self._hash(keys.inbox(made.brand, made.guide_id or ""))
         lead = f"{made.kind}|{made.lead_id}"
         if made.seq > int(inbox.get(lead, b"0|").partition(b"|")[0]):
-            inbox[lead] = b"%d|%b" % (made.seq, value if made.state in LIVE_STATES else b"")
+            inbox[lead] = b"%d|%d|%b" % (made.seq, offset, value if made.state in LIVE_STATES else b"")
 
     def _decide(self, made: Assignment) -> None:
         lead = restored(made, self.reference.roster)
@@ -127,8 +127,8 @@ class Replay:
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
     if "}:member:" in key and name == "owner_cell":
         return True  # it was the owner's cell when the bond was made; the owner may have moved since
-    if keys.is_capacity(key) and name == keys.MARK:
-        return held is not None  # since when is Redis' own business
+    if keys.is_capacity(key) and name in {keys.MARK, keys.TOKEN}:
+        return held is not None or name == keys.TOKEN  # what they say is Redis' own business
     if keys.is_capacity(key) and wanted is None:
         return bool(held.endswith(b":0"))  # a guide who has left the cell keeps a zero there
     return bool(wanted == held)

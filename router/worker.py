@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
+from uuid import uuid4
 
 import faust
 import numpy as np
@@ -161,7 +162,7 @@ class Worker:
     async def _read_log(self, topic: Topic, since_ms: int | None) -> AsyncIterator[Sequence[Record]]:
         """The records of a work topic, from a time on, to its present end."""
         name = self.settings.topic_prefix + topic.name
-        feed = Feed(self.brokers, {name: self.partitions[name]}, since_ms)
+        feed = Feed(self.brokers, {name: self.partitions[name]}, since_ms, self.settings.group)
         async for records in feed.records(follow=False):
             yield records
 
@@ -180,6 +181,8 @@ class Worker:
         if not self.guard.whole:
             self.changes.forget()
             await self.recovery.run()
+            if not self.guard.whole:
+                return  # something was lost on the way: the next turn begins again
             self._marked = set(self.reference.cells)
         rows = self.reference.refresh(await self.arbiter.now_ms())
         if rows:
@@ -188,7 +191,8 @@ class Worker:
             self.metrics.stores.set(len(self.reference.roster.store_ids))
             self.metrics.guides.set(len(self.reference.roster.guide_ids))
         if opened := [cell for cell in self.reference.cells if cell not in self._marked]:
-            await self.arbiter.mark(opened)
+            # without assignments there is nothing to lose: new cells are whole
+            await self.arbiter.mark(opened, await self.arbiter.begin(opened, uuid4().hex))
             self._marked.update(opened)
         await self.changes.follow()
         if not self.ready.is_set():

@@ -172,9 +172,12 @@ def an_older_owner_counts(patch):
 
 def the_last_record_of_a_seq_wins(patch):
     def journey(db, keys, args):
+        kept = []
         for i, key in enumerate(keys):
-            db.hset(key, {args[1 + 2 * i]: args[2 + 2 * i]})
-        return args[2::2]
+            seq, offset, record = args[1 + 3 * i : 4 + 3 * i]
+            kept.append(offset + b"|" + record)
+            db.hset(key, {seq: kept[-1]})
+        return kept
 
     patch.setitem(scripts.SCRIPTS, "journey", journey)
 
@@ -183,7 +186,7 @@ def a_kept_record_gets_no_card_again(patch):
     journey = scripts.journey
 
     def fresh_only(db, keys, args):
-        known = [db.hget(key, args[1 + 2 * i]) is not None for i, key in enumerate(keys)]
+        known = [db.hget(key, args[1 + 3 * i]) is not None for i, key in enumerate(keys)]
         return [record for record, old in zip(journey(db, keys, args), known, strict=True) if not old]
 
     patch.setitem(scripts.SCRIPTS, "journey", fresh_only)
@@ -194,7 +197,7 @@ def an_inbox_without_the_guard_of_seq(patch):
 
     def unguarded(db, keys, args):
         for i, key in enumerate(keys[::2]):
-            db.hgetall(key).pop(args[2 + 4 * i], None)
+            db.hgetall(key).pop(args[2 + 5 * i], None)
         return inbox(db, keys, args)
 
     patch.setitem(scripts.SCRIPTS, "inbox", unguarded)

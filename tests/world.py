@@ -220,7 +220,7 @@ class World:
         for key in self.redis.scan_iter("lr:*:inbox:*", count=1000):
             brand, guide_id = re.match(r"lr:{(.*)/g\d+}:inbox:(.*)", key.decode()).groups()
             for lead, value in self.redis.hgetall(key).items():
-                if record := value.partition(b"|")[2]:
+                if record := value.split(b"|", 2)[2]:
                     held[brand, guide_id, *lead.decode().split("|")] = record
         return held
 
@@ -229,5 +229,6 @@ class World:
         found = {}
         for key in self.redis.scan_iter("lr:*:journey:*", count=1000):
             lead = re.match(r"lr:{(.*)/m\d+}:journey:(.*):(.*)", key.decode()).groups()
-            found[lead] = {int(seq): record for seq, record in self.redis.hgetall(key).items()}
+            records = self.redis.hgetall(key).items()
+            found[lead] = {int(seq): value.partition(b"|")[2] for seq, value in records}
         return found

@@ -22,8 +22,9 @@ ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
 class Offer:
     """One lead as the claim script is asked about it.
 
-    ``marked``: the cell is of a known brand, so it has a mark unless Redis has lost its state. ``shortlist`` holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the
-    member's own guide ends in ``|o``.
+    ``marked``: the cell is of a known brand, so it has a mark unless Redis lost its state. ``shortlist``
+    holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the member's own
+    guide ends in ``|o``.
     """
 
     cell: str

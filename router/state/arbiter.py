@@ -29,6 +29,7 @@ class Card:
     guide_id: str
     lead: str
     seq: int
+    offset: int
     record: bytes
     live: bool
 
@@ -81,13 +82,19 @@ class Arbiter:
         items = [Item([keys.member(*binding[:2])], binding[2:]) for binding in bindings]
         await self.scripts.spread("bind", (), items)
 
-    async def keep_journeys(self, records: Sequence[tuple[str, str, str, str, int, bytes]]) -> list[bytes]:
-        """Keep ``(brand, member, kind, lead, seq, record)``, the first per seq; answer what is kept."""
+    async def keep_journeys(
+        self, records: Sequence[tuple[str, str, str, str, int, int, bytes]]
+    ) -> list[tuple[int, bytes]]:
+        """Keep ``(brand, member, kind, lead, seq, offset, record)``, the lowest offset of each seq.
+
+        Returns offset and record of what is kept.
+        """
         items = [Item([keys.journey(*record[:4])], record[4:]) for record in records]
-        out = [b""] * len(items)
+        out = [(0, b"")] * len(items)
         for rows, kept in await self.scripts.spread("journey", (REMEMBER_MS,), items):
-            for row, record in zip(rows, kept, strict=True):
-                out[row] = record
+            for row, value in zip(rows, kept, strict=True):
+                offset, _, record = value.partition(b"|")
+                out[row] = (int(offset), record)
         return out
 
     async def deliver_cards(self, cards: Sequence[Card]) -> int:
@@ -95,7 +102,7 @@ class Arbiter:
         items = [
             Item(
                 (keys.inbox(card.brand, card.guide_id), keys.feed(card.brand, card.guide_id)),
-                (card.lead, card.seq, card.record, int(card.live)),
+                (card.lead, card.seq, card.offset, card.record, int(card.live)),
             )
             for card in cards
         ]
@@ -113,15 +120,18 @@ class Arbiter:
             cells.setdefault(home, []).append(lead)
         return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
 
-    async def mark(self, cells: Sequence[str], *, ask: bool = False) -> list[str]:
-        """Mark cells as whole, or only ``ask``; returns those that were not marked before."""
-        items = [Item([keys.capacity(cell), keys.changes(cell)]) for cell in cells]
-        return [
-            cells[row]
-            for rows, marked in await self.scripts.spread("mark", (int(not ask),), items)
-            for row, was in zip(rows, marked, strict=True)
-            if not was
-        ]
+    async def unmarked(self, cells: Sequence[str]) -> list[str]:
+        """Those of the cells whose state is not known to be whole."""
+        marks = await self._mark("ask", cells, [""] * len(cells))
+        return [cell for cell, mark in zip(cells, marks, strict=True) if not mark]
+
+    async def begin(self, cells: Sequence[str], token: str) -> list[str]:
+        """Begin to make cells whole; a token of each, which is lost with its state."""
+        return await self._mark("begin", cells, [token] * len(cells))
+
+    async def mark(self, cells: Sequence[str], tokens: Sequence[str]) -> bool:
+        """Mark cells as whole; False when one has lost its state since ``begin``, which is not marked."""
+        return all(await self._mark("end", cells, tokens))
 
     async def changes(self, cells: Sequence[str], places: Sequence[str]) -> list[list[str]]:
         """What has changed in each cell since a place in its stream ('' for none).
@@ -169,6 +179,17 @@ class Arbiter:
         for identity, at_ms in since_ms.items():
             pipeline.hset(keys.identities(log_name), identity, at_ms)
         checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def _mark(self, action: str, cells: Sequence[str], tokens: Sequence[str]) -> list[str]:
+        items = [
+            Item([keys.capacity(cell), keys.changes(cell)], [token])
+            for cell, token in zip(cells, tokens, strict=True)
+        ]
+        out = [""] * len(items)
+        for rows, answers in await self.scripts.spread("mark", (action,), items):
+            for row, text in zip(rows, answers, strict=True):
+                out[row] = text.decode()
+        return out
 
     async def _members(self, members: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """The owner of each (brand, member), and the owner's cell; '' where nobody knows."""

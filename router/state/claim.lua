@@ -71,7 +71,7 @@ for i = 1, #KEYS - 4 do
 end
 add(open, opened, 0)
 add(waiting, parked, 0)
-if next(chosen) then
+if mark and next(chosen) then
   local news = {}
   for guide in pairs(chosen) do news[#news + 1] = guide .. ' ' .. load[guide] end
   table.sort(news)

@@ -11,8 +11,9 @@ import zlib
 
 #: Over how many hash tags the members, the requests and the guides of a brand are spread.
 SHARDS = 256
-#: The field of a cell's capacities that says its state is whole; no id holds a ``|``.
-MARK = "|"
+#: Fields of a cell's capacities that are no guides, since no id holds a ``|``: the mark of a state that is
+#: whole, and the token that is lost with it.
+MARK, TOKEN = "|", "|t"
 
 
 def shard(identity: str) -> int:
@@ -59,12 +60,12 @@ def lead_cell(brand: str, kind: str, lead_id: str) -> str:
 
 
 def journey(brand: str, member_id: str, kind: str, lead_id: str) -> str:
-    """Hash, seq -> the first assignment record with that seq."""
+    """Hash, seq -> ``offset|record`` of the first assignment record with that seq."""
     return f"lr:{{{brand}/m{shard(member_id)}}}:journey:{kind}:{lead_id}"
 
 
 def inbox(brand: str, guide_id: str) -> str:
-    """Hash, ``kind|lead`` -> ``seq|record``: the cards a guide holds now."""
+    """Hash, ``kind|lead`` -> ``seq|offset|record``: the cards a guide holds now."""
     return f"lr:{{{brand}/g{shard(guide_id)}}}:inbox:{guide_id}"
 
 

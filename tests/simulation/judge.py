@@ -14,7 +14,6 @@ from tests.simulation.scripts import MARK
 from topics.assignments import LIVE_STATES
 from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS
 
-
 #: What a failover may bring, as often as it has lost a write.
 EXCESS = ("double_assigned", "over_capacity")
 
@@ -101,9 +100,10 @@ def _state(broker, db):
     for record in broker.of(ASSIGNMENTS.name):
         event = orjson.loads(record.value)
         who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
-        first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], record.value)
-        if first is record.value and event["seq"] >= latest.get(who, (event,))[0]["seq"]:
-            latest[who] = (event, record.value)
+        value = b"%d|%s" % (record.offset, record.value)
+        first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], value)
+        if first is value and event["seq"] >= latest.get(who, (event,))[0]["seq"]:
+            latest[who] = (event, value)
     opened, waiting, inboxes = defaultdict(dict), defaultdict(dict), defaultdict(dict)
     for (brand, _, kind, lead_id), (event, value) in latest.items():
         cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
@@ -144,7 +144,9 @@ def _owners(broker):
 
 def _unmarked(cells):
     """Capacities without marks; a cell whose guides were never told has nothing else."""
-    rest = {key: {name: held[name] for name in held if name != MARK} for key, held in cells.items()}
+    rest = {
+        key: {name: held[name] for name in held if not name.startswith(MARK)} for key, held in cells.items()
+    }
     return {key: held for key, held in rest.items() if held}
 
 

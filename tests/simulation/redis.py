@@ -72,7 +72,7 @@ class Server:
     def _check_versions(self, key):
         """A capacity that went back is soon told anew, so only here it is seen."""
         for guide, held in self.db.hgetall(key).items():
-            if guide == MARK:
+            if guide.startswith(MARK):
                 continue
             version = int(held.split(b":")[0])
             if version < self._newest.get((key, guide), 0):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from redis.exceptions import ResponseError
 
-MARK = b"|"
+MARK, TOKEN = b"|", b"|t"
 
 
 def bind(db, keys, args):
@@ -31,7 +31,7 @@ def claim(db, keys, args):
         _claim(db, (opened, capacity, waiting, key), args[0], ask, chosen)
         for key, ask in zip(leads, asked, strict=True)
     ]
-    _tell(db, changes, mark, args[1], opened, chosen)
+    _tell(db, (opened, capacity, changes), args[1], chosen)
     return out
 
 
@@ -69,7 +69,9 @@ def _load(db, opened, guide):
     return db.zlexcount(opened, guide + b"|", guide + b"}")
 
 
-def _tell(db, changes, mark, most, opened, guides):
+def _tell(db, keys, most, guides):
+    opened, capacity, changes = keys
+    mark = db.hget(capacity, MARK)
     if mark and guides:
         news = b" ".join(sorted(b"%b %d" % (guide, _load(db, opened, guide)) for guide in guides))
         db.xadd(changes, {b"g": news}, int(most), mark=int(mark))
@@ -84,7 +86,7 @@ def restore(db, keys, args):
         known, before = int(held.get(b"q", 0)), held.get(b"a")
         if known < int(seq) or (known == int(seq) and before != answer):
             if before is not None:
-                _release(db, opened, waiting, lead, before, touched)
+                touched |= _release(db, opened, waiting, lead + b" " + before)
             db.hset(key, {b"s": state, b"q": seq, b"n": attempt, b"a": answer, b"d": digest})
             db.pexpire(key, args[0])
             changed += 1
@@ -96,18 +98,18 @@ def restore(db, keys, args):
                 db.zadd(opened, member, 0)
             elif state == b"waiting":
                 db.zadd(waiting, answer.rpartition(b" ")[2] + b"|" + lead, float(arrival))
-    _tell(db, changes, db.hget(capacity, MARK), args[1], opened, touched)
+    _tell(db, (opened, capacity, changes), args[1], touched)
     return changed
 
 
-def _release(db, opened, waiting, lead, answer, touched):
-    choice = answer.rpartition(b" ")[2]
-    if answer.startswith(b"waiting "):
+def _release(db, opened, waiting, lead_and_answer):
+    """Give back what an answer occupies; the guides whose load it changes."""
+    lead, state, *_, choice = lead_and_answer.split(b" ")
+    if state == b"waiting":
         db.zrem(waiting, choice + b"|" + lead)
-    else:
-        guide = choice.partition(b"|")[0]
-        if db.zrem(opened, guide + b"|" + lead):
-            touched.add(guide)
+        return set()
+    guide = choice.partition(b"|")[0]
+    return {guide} if db.zrem(opened, guide + b"|" + lead) else set()
 
 
 def changes(db, keys, args):
@@ -130,12 +132,19 @@ def changes(db, keys, args):
 
 
 def mark(db, keys, args):
+    action, *tokens = args
     out = []
-    for capacity, changes in zip(keys[::2], keys[1::2], strict=True):
-        out.append(int(db.hget(capacity, MARK) is not None))
-        if args[0] == b"1" and not out[-1]:
+    for capacity, changes, token in zip(keys[::2], keys[1::2], tokens, strict=True):
+        if action == b"begin" and db.hget(capacity, TOKEN) is None:
+            db.hset(capacity, {TOKEN: token})
+        same = db.hget(capacity, TOKEN) == token
+        if action == b"end" and same and db.hget(capacity, MARK) is None:
             db.hset(capacity, {MARK: b"%d" % db.now_ms()})
             db.delete(changes)
+        if action == b"begin":
+            out.append(db.hget(capacity, TOKEN))
+        else:
+            out.append((db.hget(capacity, MARK) or b"") if action == b"ask" or same else b"")
     return out
 
 
@@ -160,10 +169,13 @@ def inbox(db, keys, args):
     fresh = 0
     for i in range(len(keys) // 2):
         box, feed = keys[2 * i : 2 * i + 2]
-        lead, seq, record, live = cards[4 * i : 4 * i + 4]
-        held = db.hget(box, lead)
-        if int(seq) > (int(held.split(b"|")[0]) if held else 0):
-            db.hset(box, {lead: seq + b"|" + (record if live == b"1" else b"")})
+        lead, seq, offset, record, live = cards[5 * i : 5 * i + 5]
+        known, at, shown = (db.hget(box, lead) or b"0|0|").split(b"|", 2)
+        if (int(seq), -int(offset)) <= (int(known), -int(at)):
+            continue
+        card = record if live == b"1" else b""
+        db.hset(box, {lead: b"|".join((seq, offset, card))})
+        if int(seq) > int(known) or card != shown:
             db.xadd(feed, {b"record": record}, int(feed_max))
             db.pexpire(box, keep_ms)
             db.pexpire(feed, keep_ms)
@@ -175,10 +187,12 @@ def journey(db, keys, args):
     keep_ms, *asked = args
     out = []
     for i, key in enumerate(keys):
-        seq, record = asked[2 * i : 2 * i + 2]
-        if db.hget(key, seq) is None:
-            db.hset(key, {seq: record})
+        seq, offset, record = asked[3 * i : 3 * i + 3]
+        held = db.hget(key, seq)
+        if held is None:
             db.pexpire(key, keep_ms)
+        if held is None or int(offset) < int(held.split(b"|")[0]):
+            db.hset(key, {seq: offset + b"|" + record})
         out.append(db.hget(key, seq))
     return out
 

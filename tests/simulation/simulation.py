@@ -23,6 +23,8 @@ WORK = (LEADS.name, RESERVATIONS.name, BINDINGS.name, ASSIGNMENTS.name)
 SETTLED_S = HEALED_S + 12
 #: Everything is done by then, or something is stuck.
 DRAINED_S = HEALED_S + 120
+#: The workers have heard of the last changes by then.
+COLUMNS_S = 3.0
 
 
 class Simulation:
@@ -66,6 +68,7 @@ class Simulation:
             self._heal()
             self.loop.run_until(SETTLED_S)
         self.loop.run_until(DRAINED_S, self._drained)
+        self.loop.run_until(self.loop.now_s + COLUMNS_S)
         found = [] if self._drained() else ["stuck: not everything was read to its end"]
         return (
             found
@@ -108,9 +111,7 @@ class Simulation:
             await self.loop.sleep(at_s - self.loop.now_s)
             self._trace("", f"{kind} {lasts_s:.1f} s" if lasts_s else kind)
             until_s = self.loop.now_s + lasts_s
-            if kind == "join":
-                self._wanted = min(self._wanted + 1, 3)
-            elif kind == "redis down":
+            if kind == "redis down":
                 self.server.down_until_s = until_s
             elif kind == "redis hangs":
                 self.server.hung_until_s = until_s
@@ -121,15 +122,19 @@ class Simulation:
             elif kind == "kafka down":
                 self.broker.down_until_s = until_s
                 self.loop.spawn(self._back(), delay_s=lasts_s)
+            elif kind == "join":
+                self._wanted = min(self._wanted + 1, 3)
             elif self.workers:
-                worker = self.faults.rng.choice(self.workers)
-                if kind == "pause":
-                    self._trace(worker.process.name, "is paused")
-                    worker.process.paused_until_s = until_s
-                    continue
-                if kind == "leave":
-                    self._wanted = max(self._wanted - 1, 1)
-                self.loop.spawn(worker.stop())
+                self._hit(self.faults.rng.choice(self.workers), kind, until_s)
+
+    def _hit(self, worker, kind, until_s):
+        if kind == "pause":
+            self._trace(worker.process.name, "is paused")
+            worker.process.paused_until_s = until_s
+            return
+        if kind == "leave":
+            self._wanted = max(self._wanted - 1, 1)
+        self.loop.spawn(worker.stop())
 
     async def _fail_over(self, snapshot):
         self._trace("", "a replica takes over")

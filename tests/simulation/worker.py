@@ -25,6 +25,8 @@ from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS
 REFRESH_S = 1.0
 #: More than a failover loses and a producer keeps back, less than a run lasts.
 WINDOW_MS = 15_000
+#: As ``router.feed.Feed.BEHIND``: more than a worker gets through in that time.
+BEHIND = 60
 #: After so long a worker that was told to stop is killed.
 STOP_S = 8.0
 
@@ -118,11 +120,13 @@ class Worker:
         await self.loop.sleep(self.faults.latency_s())
         if self.broker.down:
             raise OutageError("Kafka is down")
-        for (name, _), log in list(self.broker.logs.items()):
-            records = [record for record in log if record.timestamp >= (since_ms or 0)]
-            if name == topic.name:
-                for start in range(0, len(records), 20):
-                    yield records[start : start + 20]
+        for (name, part), log in list(self.broker.logs.items()):
+            if name != topic.name:
+                continue
+            young = next((at for at, each in enumerate(log) if each.timestamp >= (since_ms or 0)), len(log))
+            begin = min(young, max(0, self.broker.committed[name, part] - BEHIND)) if since_ms else 0
+            for start in range(begin, len(log), 20):
+                yield log[start : start + 20]
 
     async def _refresh(self):
         for topic in REFERENCE_TOPICS:
@@ -143,12 +147,14 @@ class Worker:
         if not self.guard.whole:
             self.changes.forget()
             await self.recovery.run()
+            if not self.guard.whole:
+                return
             self._marked = set(self.reference.cells)
         rows = self.reference.refresh(await self.arbiter.now_ms())
         await self.arbiter.set_capacities(rows)
         self.reference.told(rows)
         opened = [cell for cell in self.reference.cells if cell not in self._marked]
-        await self.arbiter.mark(opened)
+        await self.arbiter.mark(opened, await self.arbiter.begin(opened, "opened"))
         self._marked.update(opened)
         await self.changes.follow()
 
