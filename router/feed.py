@@ -17,7 +17,7 @@ class Feed:
     """Every record of some topics, from the first one on; knows when it has caught up.
 
     ``topics`` are full names with their partition counts. With ``since_ms`` it begins with the first record
-    that the broker got then or later; and, with a ``group``, at least so many records before what the group has
+    that the broker got then or later; and, with a ``group``, ``BEHIND`` records before what the group has
     committed: where it lags, what it has done of late is older than that.
     """
 

@@ -352,11 +352,12 @@ def test_an_inbox_shows_the_highest_seq_and_of_it_the_record_that_is_first_in_th
     random.shuffle(cards)
     held, feed = {}, []
     for lead, seq, offset, live in cards:
-        if (seq, -offset) > held.get(lead.encode(), ((0, 0),))[0]:
+        place, shown = held.get(lead.encode(), ((0, 0), b""))
+        if (seq, -offset) > place:
             record = b"r%d|" % offset
-            before = held.get(lead.encode(), ((0, 0), b"0|0|"))
-            held[lead.encode()] = ((seq, -offset), b"%d|%d|%s" % (seq, offset, record if live else b""))
-            if live or seq > before[0][0] or not before[1].endswith(b"|"):
+            card = record if live else b""
+            held[lead.encode()] = ((seq, -offset), card)
+            if seq > place[0] or card != shown:
                 feed.append({b"record": record})
 
     async def story(arbiter):
@@ -364,7 +365,10 @@ def test_an_inbox_shows_the_highest_seq_and_of_it_the_record_that_is_first_in_th
         assert await arbiter.deliver_cards(rows) == len(feed)
         assert await arbiter.deliver_cards(rows) == 0
         redis = arbiter.scripts.redis
-        assert await redis.hgetall(keys.inbox("b", "g")) == {lead: card for lead, (_, card) in held.items()}
+        assert await redis.hgetall(keys.inbox("b", "g")) == {
+            lead: b"%d|%d|%s" % (seq, -minus_offset, card)
+            for lead, ((seq, minus_offset), card) in held.items()
+        }
         assert [fields for _, fields in await redis.xrange(keys.feed("b", "g"))] == feed
 
     tell(server, story)
