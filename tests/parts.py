@@ -11,7 +11,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -160,6 +163,74 @@ class RealRedis(RedisProcess):
         if tuple(map(int, version.groups())) < REDIS_OLDEST:
             self.close()
             raise MissingPartError(f"{self.version} is older than 7.0")
+
+
+class RealNode(RealRedis):
+    """The redis-server on PATH with a port on the loopback address, for replicas and clusters."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__()
+        [self.port] = free_ports(1)
+        self.options = options
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        command = super().command()
+        command[command.index("--port") + 1] = str(self.port)
+        return [*command, "--bind", "127.0.0.1", *self.options]
+
+    def cli(self, *words: object) -> str:
+        """What the server answers to a command, as text."""
+        command = [self.name.replace("redis-server", "redis-cli"), "-p", str(self.port), *map(str, words)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+        return done.stdout.strip()
+
+
+class RealCluster:
+    """Three masters of a Redis cluster, which serve what they have when another one is away."""
+
+    SLOTS = 16_384
+
+    def __init__(self) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
+        self.nodes = [RealNode(*options, "--cluster-node-timeout", "2000") for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node)
+            first, *others = self.nodes
+            bounds = [self.SLOTS * n // 3 for n in range(4)]
+            for node, low, high in zip(self.nodes, bounds, bounds[1:], strict=False):
+                node.cli("CLUSTER", "ADDSLOTSRANGE", low, high - 1)
+            for node in others:
+                first.cli("CLUSTER", "MEET", "127.0.0.1", node.port)
+            deadline = time.monotonic() + 30
+            while not all(self._agrees(node) for node in self.nodes):
+                assert time.monotonic() < deadline, first.cli("CLUSTER", "NODES")
+                time.sleep(0.05)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def node_of(self, key: str) -> RealNode:
+        """The node that a key lives on."""
+        slot = int(self.nodes[0].cli("CLUSTER", "KEYSLOT", key))
+        return self.nodes[min(2, slot * 3 // self.SLOTS)]
+
+    @staticmethod
+    def _agrees(node: RealNode) -> bool:
+        info = node.cli("CLUSTER", "INFO")
+        return "cluster_state:ok" in info and "cluster_known_nodes:3" in info
 
 
 async def create_topics(kafka_url: str, partitions: dict[str, int]) -> None:

@@ -11,21 +11,23 @@ import sys
 import time
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from types import SimpleNamespace
 from uuid import uuid4
 
 import orjson
 import pytest
 
-from router.delivery import EXIT_CONFIG
 from router.demo.country import built_in_stores
 from router.demo.load import Load
 from router.demo.malformed import MALFORMED
 from router.demo.roster import GUIDES_PER_STORE, roster
 from router.demo.simulate import simulate
+from router.demo.worker_process import WorkerProcess
 from router.local import EmbeddedRedis
 from router.state import keys
-from tests.parts import RealRedis
-from tests.world import World
+from scoring.layout import cell_name
+from tests.parts import RealCluster, RealRedis
+from tests.world import World, told
 from topics.bindings import Binding
 from topics.catalog import (
     ASSIGNMENTS,
@@ -47,7 +49,7 @@ from topics.reservations import Reservation
 from topics.stores import Store
 
 HOUR_MS = 3_600_000
-REDIS = {"embedded": EmbeddedRedis, "real": RealRedis}
+REDIS = {"embedded": EmbeddedRedis, "real": RealRedis, "cluster": RealCluster}
 STORES_OF_1 = built_in_stores(1)
 #: Where the first store of a shop stands, in degrees.
 LAT, LON = 31.2, 121.5
@@ -115,9 +117,12 @@ def guides_of(answers):
 # -- one worker that several tests share, each with a brand of its own
 
 
-@pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.real)])
+REAL = [pytest.param(kind, marks=pytest.mark.real) for kind in ("real", "cluster")]
+
+
+@pytest.fixture(scope="module", params=["embedded", *REAL])
 def world(request):
-    kafka = request.getfixturevalue(f"{request.param}_kafka")
+    kafka = None if request.param == "embedded" else request.getfixturevalue("real_kafka")
     kind = request.param if kafka else "embedded"
     kafka = kafka or request.getfixturevalue("embedded_kafka")
     with REDIS[kind]() as redis, World(kafka.url, redis.url, f"e{uuid4().hex[:12]}.") as world:
@@ -159,6 +164,33 @@ def test_everything_is_answered_once_and_the_answer_says_why(world):
         else:
             assert decision["queue"] == answer["queue"]
     world.check()  # price zones and capacities among others
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_leads_and_owners_of_one_cell_and_of_three_are_routed_and_projected_alike(world, cells):
+    """Each lead at its nearest store, or at its owner's in another cell."""
+    brand = f"cells{cells}"
+    markets = [f"market {number % cells}" for number in range(3)]
+    stores = [store(brand, f"s{n}", km=10 * n, market=market) for n, market in enumerate(markets)]
+    world.roster([*stores, *(guide(brand, f"g{n}", f"s{n}", capacity=20) for n in range(3))])
+    held = {f"g{n}": keys.capacity(cell_name(brand, market)) for n, market in enumerate(markets)}
+    world.until(lambda: all(world.redis.hexists(key, name) for name, key in held.items()), "capacities")
+    binding = {"brand": brand, "member_id": "m-own", "occurred_at_ms": now_ms(), "guide_id": "g2"}
+    world.publish(BINDINGS, Binding(command_id="c", kind="bind", **binding))
+    member = keys.member(brand, "m-own")
+    world.until(lambda: world.redis.hget(member, "owner") == b"g2", "bound")
+
+    near = [lead(brand, f"l{n}-{i}", lat=LAT + 10 * n / 111.2) for i in range(10) for n in range(3)]
+    [own, *answers] = ask(world, lead(brand, "own", member_id="m-own"), *near)
+    assert [answer["guide_id"] for answer in answers] == ["g0", "g1", "g2"] * 10
+    assert own["guide_id"] == "g2"
+    full = ask(world, *(lead(brand, f"more{n}") for n in range(40)))
+    if cells == 3:  # nobody is taken from another cell
+        assert [answer["state"] for answer in full].count("waiting") == 40 - (20 - 10)
+    open_leads = {world.redis.zcard(keys.open_attempts(keys.tag(key))) for key in held.values()}
+    assert open_leads == ({20, 10, 11} if cells == 3 else {60})
+    world.settle()
+    world.check()
 
 
 REASONS = {
@@ -421,23 +453,18 @@ def test_the_inbox_command_shows_cards_and_follows(world):
     world.check()
 
 
-def test_a_worker_with_an_empty_redis_beside_a_full_log_refuses(world):
-    """It cannot know who holds what, so it says what is wrong and ends with EX_CONFIG."""
+def test_a_worker_beside_an_empty_redis_brings_it_to_what_the_log_says(world):
+    """It does not guess who holds what: it is ready once every key is there."""
     shop(world, "empty")
-    ask(world, lead("empty", "x"))
+    ask(world, *leads("empty", "x", 20))
+    world.settle()
     with world.redis_type() as fresh:
-        environment = {**world.environment, "LEAD_ROUTER_REDIS_URL": fresh.url, "LEAD_ROUTER_GROUP": "other"}
-        refused = subprocess.run(
-            [sys.executable, "-m", "router", "worker"],
-            env={**os.environ, **environment},
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=30,
-        )
-    assert refused.returncode == EXIT_CONFIG
-    assert f"Redis holds no state of {world.prefix}assignments" in refused.stderr
-    assert "Traceback" not in refused.stderr
+        there = {"LEAD_ROUTER_REDIS_URL": fresh.url, "LEAD_ROUTER_GROUP": f"{world.prefix}other"}
+        other = SimpleNamespace(environment=world.environment | there)
+        with WorkerProcess(other.environment) as worker:
+            worker.start()
+            worker.stop()
+        assert told(other, "verify", 0).endswith("redis: as the log says\n")
     world.check()
 
 
@@ -563,17 +590,3 @@ def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
     assert told(world, "rebuild", 0).count(": is missing\n") == lost.count(": is missing\n")
     assert told(world, "verify", 0).endswith("redis: as the log says\n")
     world.check()
-
-
-def told(world, command, status):
-    """What a command says about this world's topics and Redis."""
-    run = subprocess.run(
-        [sys.executable, "-m", "router", command],
-        env={**os.environ, **world.environment},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == status, run.stdout[-2000:] + run.stderr[-2000:]
-    return run.stdout

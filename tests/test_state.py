@@ -22,16 +22,19 @@ from router.state import keys
 from router.state.arbiter import Arbiter, Card
 from router.state.redis import Call, Scripts
 from scoring.layout import cell_name
-from tests.parts import MissingPartError, RealRedis
+from tests.parts import MissingPartError, RealCluster, RealRedis
 
 CELL = "b/m"
 #: A round trip takes what it takes; the number of examples keeps the file fast.
 quick = settings(max_examples=40, deadline=None)
 
 
-@pytest.fixture(scope="module", params=[EmbeddedRedis, pytest.param(RealRedis, marks=pytest.mark.real)])
+SINGLE = (EmbeddedRedis, pytest.param(RealRedis, marks=pytest.mark.real))
+
+
+@pytest.fixture(scope="module", params=[*SINGLE, pytest.param(RealCluster, marks=pytest.mark.real)])
 def server(request):
-    """A server of this module's own; every story starts on it empty."""
+    """A server, or a cluster of three, of this module's own; every story starts on it empty."""
     try:
         redis = request.param()
     except MissingPartError as missing:
@@ -42,10 +45,10 @@ def server(request):
         yield redis
 
 
-@pytest.fixture
-def own_server(server):
+@pytest.fixture(params=SINGLE)
+def own_server(request):
     """A server that a test may hurt."""
-    with type(server)() as redis:
+    with request.param() as redis:
         yield redis
 
 

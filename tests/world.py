@@ -21,6 +21,7 @@ from router.audit import Audit
 from router.audit.audit import TOPICS as AUDITED
 from router.demo.simulate import publish_roster
 from router.demo.worker_process import WorkerProcess
+from router.state.redis import CLUSTER
 from router.topology import ensure_topics
 from tests import verifier
 from topics.assignments import LIVE_STATES
@@ -48,7 +49,8 @@ class World:
         # verbose: when a worker does not start, its log has to say why
         verbose = (sys.executable, "-m", "router", "worker", "-v")
         self.worker = WorkerProcess(self.environment, verbose)
-        self.redis = redis.Redis.from_url(redis_url)
+        client = redis.RedisCluster if CLUSTER in redis_url else redis.Redis
+        self.redis = client.from_url(redis_url.replace(CLUSTER, "://"))
         self.audit = Audit()
         self.records = defaultdict(list)
         counts = asyncio.run(ensure_topics(kafka_url, prefix, PARTITIONS))
@@ -164,9 +166,9 @@ class World:
         found = self._group.committed(parts, timeout=10)
         return {(part.topic, part.partition): part.offset for part in found if part.offset >= 0}
 
-    def metrics(self):
-        """The worker's samples: ``(name, values by the names of their labels …)`` to value."""
-        with closing(HTTPConnection("127.0.0.1", self.worker.port, timeout=5)) as connection:
+    def metrics(self, port=None):
+        """A worker's samples: ``(name, values by the names of their labels …)`` to value."""
+        with closing(HTTPConnection("127.0.0.1", port or self.worker.port, timeout=5)) as connection:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
         return {
@@ -190,9 +192,13 @@ class World:
         self.until(lambda: self.inboxes() == self.live(), "inboxes like the log")
         self.until(lambda: self.journeys() == self.logged(), "journeys like the log")
 
-    def check(self):
+    def report(self):
         """Audit the raw topics from their start with the independent verifier."""
-        report = asyncio.run(verifier.verify(self.kafka_url.removeprefix("kafka://"), self.prefix))
+        return asyncio.run(verifier.verify(self.kafka_url.removeprefix("kafka://"), self.prefix))
+
+    def check(self):
+        """The same, and nothing may be wrong."""
+        report = self.report()
         assert report.ok, report.problems
         return report
 
@@ -232,3 +238,17 @@ class World:
             records = self.redis.hgetall(key).items()
             found[lead] = {int(seq): value.partition(b"|")[2] for seq, value in records}
         return found
+
+
+def told(world, command, status):
+    """What a command says about a world's topics and Redis."""
+    run = subprocess.run(
+        [sys.executable, "-m", "router", command],
+        env={**os.environ, **world.environment},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == status, run.stdout[-2000:] + run.stderr[-2000:]
+    return run.stdout
