@@ -26,7 +26,7 @@ ENVIRONMENT = """
 \b
 Where the parts are comes from the environment:
   LEAD_ROUTER_KAFKA_URL     kafka://host:port[,host:port]; absent: an embedded broker
-  LEAD_ROUTER_REDIS_URL     redis://, rediss:// or unix://; absent: an embedded Redis
+  LEAD_ROUTER_REDIS_URL     redis://, rediss://, unix:// or redis+cluster://; absent: an embedded Redis
   LEAD_ROUTER_TOPIC_PREFIX  put before every topic name
 """
 
