@@ -140,7 +140,7 @@ class Cases:
 
     def _place(self, cell):
         mark = (self._db.hget(keys.capacity(cell), scripts.MARK) or b"1").decode()
-        return self.rng.choice(("", "0-0", "1-7", *(f"{mark}-{number}" for number in range(12))))
+        return self.rng.choice(("", "1--1", "1-7", *(f"{mark}-{number}" for number in range(-1, 12))))
 
     def _members(self):
         return [keys.member("b", member) for member in self._some(self.MEMBERS)], []

@@ -14,7 +14,7 @@ POINTS = ("c1", "c2", "c3", "c4", "c5", "c6", "p1", "p2", "p3")
 HEALED_S = 20.0
 
 REDIS_FATES = ("ok", "refused", "lost", "executed", "late")
-KAFKA_FATES = ("ok", "failed", "unconfirmed", "partly", "late", "unforeseen")
+KAFKA_FATES = ("ok", "slow", "failed", "unconfirmed", "partly", "late", "unforeseen")
 #: Seconds that each kind of event may last.
 EVENTS = {
     "stop": (0, 0),

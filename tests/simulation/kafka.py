@@ -70,12 +70,14 @@ class Publisher:
             batches.setdefault((record.topic, record.partition), []).append(record)
         await self._loop.sleep(self._faults.latency_s())
         fate = "failed" if self._broker.down else self._faults.kafka_fate()
-        if fate == "ok":
+        if fate != "ok":
+            self._faults.trace(self._process.name, f"produce of {len(records)} {fate}")
+        if fate in {"ok", "slow"}:
+            await self._loop.sleep(self._faults.rng.uniform(0.1, TIMEOUT_S) * (fate == "slow"))
             self._write(batches.values())
             await self._loop.sleep(self._faults.latency_s())
             await self._faults.pass_point("c5", self._process)
             return
-        self._faults.trace(self._process.name, f"produce of {len(records)} {fate}")
         if fate == "unforeseen":
             raise EffectError(fate)
         if fate == "unconfirmed":

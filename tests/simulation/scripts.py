@@ -118,8 +118,8 @@ def changes(db, keys, args):
         if db.hget(capacity, MARK) is None:
             raise ResponseError(f"NOSTATE no mark in {capacity}")
         entries = db.xrange(key)
-        newest = entries[-1][0] if entries else (0, 0)
-        known = tuple(map(int, place.split(b"-"))) if place else None
+        newest = entries[-1][0] if entries else (int(db.hget(capacity, MARK)), -1)
+        known = tuple(map(int, place.split(b"-", 1))) if place else None
         news = [fields[b"g"] for at, fields in entries if known and known < at]
         text = b"%d-%d" % newest
         if known == newest:
