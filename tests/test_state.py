@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
+from router.changes import Changes
 from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal
+from router.rules.restoring import Restored
 from router.state import keys
 from router.state.arbiter import Arbiter, Card
 from router.state.redis import Call, Scripts
@@ -400,6 +402,158 @@ def test_the_servers_that_hold_a_log_are_noted_and_no_others(server):
         await arbiter.note_identities("a", {"y": 3})
         assert await arbiter.known_identities("a") == {"y": 3}
         assert await arbiter.known_identities("b") == {}
+
+    tell(server, story)
+
+
+# --- what Redis has lost comes back from the log -----------------------------------------------------------
+
+
+def restored(seq, guide="", *, lead="l", cell=CELL):
+    """A lead as the log has it: with a guide it is offered, without one it waits."""
+    state, choice = ("offered", f"{guide}|s|0.5") if guide else ("waiting", "hq")
+    answer = f"{state} {seq} 2 3 7 {choice}"
+    return Restored("b", "lead", lead, cell, state, seq, int(bool(guide)), answer, "d", guide, 7)
+
+
+records = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from(("", "g", "h")), st.sampled_from((CELL, "b/n"))),
+    min_size=1,
+    max_size=8,
+)
+
+
+@quick
+@given(records, st.randoms(), st.lists(st.sampled_from("gh"), max_size=2))
+def test_f24_leads_are_restored_to_what_the_log_says_in_any_order(server, log, random, shortlist):
+    """Also where Redis has decided otherwise since; loads and waiting leads follow; once more changes nothing."""
+    cells, seqs, wanted = {}, Counter(), {}
+    for lead, guide, cell in log:
+        cells.setdefault(lead, cell)  # a cell is fixed once
+        seqs[lead] += 1
+        wanted[lead] = restored(seqs[lead], guide, lead=lead, cell=cells[lead])
+    brought = []
+    for lead in wanted:
+        guides = [guide for name, guide, _ in log if name == lead]
+        brought += [
+            restored(seq, guide, lead=lead, cell=cells[lead]) for seq, guide in enumerate(guides, start=1)
+        ]
+    brought = random.choices(brought, k=3) + random.sample(brought, len(brought))
+
+    async def story(arbiter):
+        await open_up(arbiter, *((cell, guide, 1, 9) for cell in (CELL, "b/n") for guide in "gh"))
+        [other] = [offer("a", shortlist, cell=cells.get("a", CELL), digest="other")]
+        await arbiter.claim([other])
+        await arbiter.restore(brought)
+        held = await dump(arbiter)
+        assert await arbiter.restore(brought) == 0
+        assert await dump(arbiter) == held
+        loads = await arbiter.loads([CELL, "b/n"])
+        for cell in (CELL, "b/n"):
+            here = {lead: each for lead, each in wanted.items() if each.cell == cell}
+            if cell == other.cell and "a" not in wanted:
+                continue
+            assert loads[cell] == Counter(each.guide_id for each in here.values() if each.guide_id)
+            waiting = await arbiter.scripts.redis.zrange(keys.waiting(cell), 0, -1)
+            assert set(waiting) == {
+                b"hq|lead|%s" % lead.encode() for lead, e in here.items() if not e.guide_id
+            }
+        for lead, each in wanted.items():
+            [answer] = await arbiter.claim([offer(lead, ["g"], cell=each.cell)])
+            assert answer == Answer("replay", each.seq, each.attempt, each.answer)
+
+    tell(server, story)
+
+
+@pytest.mark.parametrize("overrule", [False, True])
+def test_f25_a_cell_fixed_after_the_loss_of_everything_gives_way_to_the_logs(server, overrule):
+    async def story(arbiter):
+        await arbiter.fix_cells([Proposal("b", "m", "lead", "l", "b/n", owner_first=False)])
+        await arbiter.restore([restored(1, "g")], overrule=overrule)
+        return await arbiter.loads([CELL, "b/n"])
+
+    held, other = (CELL, "b/n") if overrule else ("b/n", CELL)
+    assert tell(server, story) == {held: {"g": 1}, other: {}}
+
+
+def test_f25_a_cell_that_loses_its_state_on_the_way_is_not_marked(server):
+    """Nor is one whose way another one has begun anew; a mark that is there stays as it is."""
+
+    async def story(arbiter):
+        cells = [CELL, "b/n"]
+        tokens = await arbiter.begin(cells, "one")
+        assert await arbiter.begin(cells, "two") == tokens == ["one", "one"]
+        await arbiter.scripts.redis.delete(keys.capacity(CELL))
+        assert not await arbiter.mark(cells, tokens)
+        assert await arbiter.unmarked(cells) == [CELL]
+        await arbiter.begin(cells, "three")
+        assert not await arbiter.mark(cells, tokens)
+        assert await arbiter.mark(cells, ["three", "one"])
+        since = await arbiter.scripts.redis.hget(keys.capacity("b/n"), keys.MARK)
+        assert await arbiter.mark(cells, ["three", "one"])
+        assert await arbiter.scripts.redis.hget(keys.capacity("b/n"), keys.MARK) == since
+
+    tell(server, story)
+
+
+# --- changes -----------------------------------------------------------------------------------------------
+
+
+class Follower:
+    """What ``router.changes`` needs of a reference: loads by cell."""
+
+    def __init__(self, cells):
+        self.cells, self.loads = cells, {}
+
+    def forget_guesses(self):
+        pass
+
+    def set_loads(self, cells):
+        self.loads |= {cell: dict(loads) for cell, loads in cells.items()}
+
+    def change_loads(self, cell, loads):
+        self.loads[cell].update(loads)
+
+    def open(self):
+        return {cell: {guide: n for guide, n in those.items() if n} for cell, those in self.loads.items()}
+
+
+@quick
+@given(st.lists(offers_drawn, min_size=1, max_size=5), st.lists(st.booleans(), min_size=10, max_size=10))
+def test_who_follows_the_changes_knows_the_loads_whenever_it_looks(server, batches, looks):
+    async def story(arbiter):
+        await open_up(arbiter, *((cell, guide, 1, 2) for cell in (CELL, "b/n") for guide in GUIDES))
+        often, seldom = Follower([CELL, "b/n"]), Follower([CELL, "b/n"])
+        followers = [(often, Changes(arbiter, often)), (seldom, Changes(arbiter, seldom))]
+        for number, batch in enumerate(batches):
+            await arbiter.claim(batch)
+            await arbiter.restore([restored(2, "g" if looks[number] else "", lead="l1")])
+            for follower, changes in followers[: 2 if looks[number + 5] else 1]:
+                await changes.follow()
+                assert follower.open() == await arbiter.loads([CELL, "b/n"])
+        await followers[1][1].follow()
+        assert seldom.open() == often.open()
+
+    tell(server, story)
+
+
+def test_who_falls_too_far_behind_reads_the_cell_as_a_whole(server, monkeypatch):
+    monkeypatch.setattr("router.state.arbiter.CHANGES_MAX", 1)
+
+    async def story(arbiter):
+        await open_up(arbiter, (CELL, "g", 1, 1000))
+        follower = Follower([CELL])
+        changes = Changes(arbiter, follower)
+        await arbiter.claim([offer("first", ["g"])])
+        await changes.follow()
+        for number in range(400):
+            await arbiter.claim([offer(f"l{number}", ["g"])])
+        [[_, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
+        assert news == ["gap"]
+        await changes.follow()
+        assert follower.open() == {CELL: {"g": 401}}
+        [[place, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
+        assert (place, news) == (changes._places[CELL], [])
 
     tell(server, story)
 

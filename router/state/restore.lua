@@ -27,9 +27,9 @@ end
 
 for i = 1, #KEYS - 4 do
   local lead, state, seq, attempt, answer, digest, guide, arrival = unpack(ARGV, 8 * i - 5, 8 * i + 2)
-  local held = redis.call('HMGET', KEYS[4 + i], 'q', 'a')
+  local held = redis.call('HMGET', KEYS[4 + i], 'q', 'a', 'd')
   local known = tonumber(held[1] or '0')
-  if known < tonumber(seq) or known == tonumber(seq) and held[2] ~= answer then
+  if known < tonumber(seq) or known == tonumber(seq) and (held[2] ~= answer or held[3] ~= digest) then
     if held[2] then release(lead, held[2]) end
     redis.call('HSET', KEYS[4 + i], 's', state, 'q', seq, 'n', attempt, 'a', answer, 'd', digest)
     redis.call('PEXPIRE', KEYS[4 + i], ARGV[1])

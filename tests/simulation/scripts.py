@@ -84,7 +84,7 @@ def restore(db, keys, args):
         lead, state, seq, attempt, answer, digest, guide, arrival = args[2 + 8 * i : 10 + 8 * i]
         held = db.hgetall(key)
         known, before = int(held.get(b"q", 0)), held.get(b"a")
-        if known < int(seq) or (known == int(seq) and before != answer):
+        if known < int(seq) or (known == int(seq) and (before, held[b"d"]) != (answer, digest)):
             if before is not None:
                 touched |= _release(db, opened, waiting, lead + b" " + before)
             db.hset(key, {b"s": state, b"q": seq, b"n": attempt, b"a": answer, b"d": digest})
