@@ -426,7 +426,7 @@ records = st.lists(
 @quick
 @given(records, st.randoms(), st.lists(st.sampled_from("gh"), max_size=2))
 def test_f24_leads_are_restored_to_what_the_log_says_in_any_order(server, log, random, shortlist):
-    """Also where Redis has decided otherwise since; loads and waiting leads follow; once more changes nothing."""
+    """Also where Redis decided otherwise; loads and waiting leads follow; once more changes nothing."""
     cells, seqs, wanted = {}, Counter(), {}
     for lead, guide, cell in log:
         cells.setdefault(lead, cell)  # a cell is fixed once
