@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from scoring.explain import explain
+from scoring.build import build
+from scoring.explain import explain, reasons
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import Requests, columns
 from scoring.retrieve import candidates, nearest_store
-from scoring.roster import Roster, build
+from scoring.roster import Roster
 from topics.guides import Guide
 from topics.leads import Lead
 from topics.stores import Store
@@ -146,7 +147,7 @@ def main() -> None:
             "columns": lambda: columns(batch, roster),  # noqa: B023
             "nearest_store": lambda: nearest_store(requests, roster, policy),  # noqa: B023
             "candidates": lambda: candidates(requests, roster, policy),  # noqa: B023
-            "explain": lambda: explain(ranking, requests, roster, policy, NOW_MS),  # noqa: B023
+            "explain": lambda: explain(reasons(ranking, requests, roster, policy, NOW_MS), 3),  # noqa: B023
         }
         for name, work in stages.items():
             show(f"{name}_us_per_lead", cpu_us(work) / BATCH, "us", **params)

@@ -18,7 +18,7 @@ from router.rules.offers import Answer
 from router.rules.placing import offers, proposals, settle
 from router.rules.reasons import winners
 from router.state.arbiter import Arbiter
-from scoring.explain import explain
+from scoring.explain import explain, reasons
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
@@ -54,18 +54,19 @@ class Flow:
         return routed
 
     async def _place(self, batch: list[Request], policy: Policy, routed: Routed) -> list[Outgoing]:
-        roster = self.reference.snapshot()
+        roster = self.reference.roster
         wanted = columns([request.event for request in batch], roster)
         homes, now_ms = await self.arbiter.fix_cells(proposals(batch, wanted, roster, policy))
         settle(wanted, batch, homes, roster)
         ranking = rank(wanted, roster, policy, now_ms)
+        # before the claim: while Redis decides, guides come and go and loads change
+        why = reasons(ranking, wanted, roster, policy, now_ms)
         tiers = self.reference.tiers(batch)
         answers = await self.arbiter.claim(
             offers(batch, homes, wanted, ranking, roster, policy, tiers, now_ms)
         )
-        won = winners(batch, answers, roster)
-        why = explain(ranking, wanted, roster, policy, now_ms, rows=won)
+        explained = explain(why, policy.runners_up, winners(batch, answers, roster))
         self.reference.count(batch, answers)
         routed.requests.extend(batch)
         routed.answers.extend(answers)
-        return self.outbox.results(batch, answers, ranking, why, roster)
+        return self.outbox.results(batch, answers, ranking, explained, roster)

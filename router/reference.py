@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from router.rules.intake import Request
 from router.rules.offers import Answer
-from scoring.layout import cell_name
+from router.timezones import zone
+from scoring.build import build, compact
+from scoring.layout import cell_name, guide_table, store_table
 from scoring.policy import Policy, PolicyError, parse
-from scoring.roster import Roster, build, effective_capacity
+from scoring.roster import Roster, effective_capacity
+from scoring.update import put_guides, put_stores, remove_guides, remove_stores
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES, Topic
 from topics.codec import BadEventError, decode
 from topics.fields import Tier
@@ -32,6 +34,9 @@ REFERENCE_TOPICS: tuple[Topic, ...] = (STORES, GUIDES, PRESENCE, MEMBERS, POLICI
 #: Versions and times have at most 16 digits.
 _PAST_VERSIONS = 10**16
 
+#: Columns are laid out anew when more of their rows than this share were left behind.
+_FRAGMENTATION_MAX = 0.25
+
 #: Cell, guide, version, effective capacity.
 CapacityRow = tuple[str, str, int, int]
 
@@ -44,19 +49,27 @@ class Reference:
         self._events: dict[str, dict[str, Any]] = {topic.name: {} for topic in REFERENCE_TOPICS}
         self._policies: dict[str, Policy] = {}
         self._default = Policy()
-        self._dirty = False
+        self._changed_stores: set[str] = set()
+        self._changed_guides: set[str] = set()
+        #: Store to the guides who wait for it: they are nobody's as long as nobody knows it.
+        self._homeless: dict[str, set[str]] = {}
+        #: Cell and guide to version and capacity: what Redis knows, and what it has to be told.
         self._told: dict[tuple[str, str], tuple[int, int]] = {}
+        self._due: dict[tuple[str, str], tuple[int, int]] = {}
+        #: Cell to guide to open leads, as Redis has told; and the rows where claims of our own were added since.
         self._loads: dict[str, dict[str, int]] = {}
         self._guessed: set[int] = set()
+        self._now_ms: int | None = None
+        self._laid_out = False
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
-        self._rebuild()
 
     def apply(self, topic: Topic, key: bytes | None, value: bytes | None) -> None:
         """Take one record; an older version changes nothing, a null value removes, a bad one is refused."""
         name = (key or b"").decode("utf-8", "replace")
         try:
             if value is None:
-                self._dirty |= self._events[topic.name].pop(name, None) is not None
+                if self._events[topic.name].pop(name, None) is not None:
+                    self._note(topic, name)
             elif topic.event is not None:
                 self._take(topic, decode(topic.event, value))
         except (BadEventError, PolicyError) as error:
@@ -75,116 +88,169 @@ class Reference:
         known = held.get(identity)
         if known is None or _age(event) >= _age(known):
             held[identity] = event
-            self._dirty = True
+            self._note(topic, identity)
+
+    def _note(self, topic: Topic, identity: str) -> None:
+        """Remember what the next refresh has to look at."""
+        if topic is STORES:
+            self._changed_stores.add(identity)
+        elif topic in {GUIDES, PRESENCE}:
+            self._changed_guides.add(identity)
 
     def refresh(self, now_ms: int) -> list[CapacityRow]:
-        """Make the columns anew where something changed; what Redis has to be told comes back.
+        """Bring the columns up to what has changed; what Redis has to be told comes back.
 
         Call ``told`` with it once Redis knows.
         """
-        if self._dirty:
-            self._dirty = False
-            self._rebuild()
-        capacity = effective_capacity(self.roster, now_ms)
-        changed = (capacity != self._told_capacity) | self._untold
-        return self._gone + [
-            (*self._places[row], self._versions[row], int(capacity[row]))
-            for row in np.flatnonzero(changed).tolist()
-        ]
+        self.forget_guesses()
+        touched = self._update() if self._laid_out else self._rebuild()
+        self._enter_loads(touched)
+        if self._now_ms is None or now_ms < self._now_ms:
+            touched.update(self._events[GUIDES.name])
+        else:
+            touched.update(self._turned(self._now_ms, now_ms))
+        self._now_ms = now_ms
+        self._compare(sorted(touched), now_ms)
+        return [(*place, *due) for place, due in self._due.items()]
 
     def untell(self) -> None:
         """Redis knows nothing any more: tell it everything again."""
         self._told.clear()
-        self._compare()
+        self._now_ms = None
 
     def told(self, rows: Iterable[CapacityRow]) -> None:
         """Redis knows these now."""
         for cell, guide_id, version, capacity in rows:
             self._told[cell, guide_id] = (version, capacity)
-        self._compare()
+            if self._due.get((cell, guide_id)) == (version, capacity):
+                del self._due[cell, guide_id]
 
-    def _rebuild(self) -> None:
-        stores, guides = self._events[STORES.name], self._events[GUIDES.name]
-        presence = self._events[PRESENCE.name]
-        self.roster = roster = build(
-            stores.values(),
+    def _rebuild(self) -> set[str]:
+        """Lay out everything at once."""
+        guides = self._events[GUIDES.name]
+        for identity, guide in guides.items():
+            self._homeless.setdefault(f"{guide.brand}/{guide.store_id}", set()).add(identity)
+        for identity in self._events[STORES.name]:
+            self._homeless.pop(identity, None)
+        self.roster = build(
+            self._events[STORES.name].values(),
             guides.values(),
-            presence.values(),
+            self._events[PRESENCE.name].values(),
             capacity_default=self._default.capacity_default,
+            zones=zone,
         )
-        cell_of = [roster.cell_of(row) for row in range(len(roster.store_ids))]
-        self._places = [
-            (cell_of[store], guide_id)
-            for store, guide_id in zip(roster.guide_store.tolist(), roster.guide_ids, strict=True)
-        ]
-        self.set_loads({})
-        self._versions: list[int] = []
-        for cell, guide_id in self._places:
-            identity = f"{cell.partition('/')[0]}/{guide_id}"
-            guide, here = guides[identity], presence.get(identity)
-            store = stores[f"{guide.brand}/{guide.store_id}"]
-            # it grows with each part, so that workers that know more overrule the others; the guide's comes
-            # first because it names the store, and the store a guide moves to may have a lower version
-            version = guide.version * _PAST_VERSIONS + store.version
-            self._versions.append(version * _PAST_VERSIONS + (here.occurred_at_ms if here else 0))
-        self._compare()
+        self._laid_out = True
+        self._clear_changes()
+        return set(guides)
 
-    def _compare(self) -> None:
-        """Line up what Redis knows with the rows; who has left a cell keeps no room there."""
-        told = [self._told.get(place, (-1, -1)) for place in self._places]
-        known = zip(told, self._versions, strict=True)
-        self._untold = np.array([held != version for (held, _), version in known], np.bool_)
-        self._told_capacity = np.array([capacity for _, capacity in told], np.int64)
-        here = set(self._places)
-        self._gone = [
-            (*place, version, 0)
-            for place, (version, capacity) in self._told.items()
-            if capacity and place not in here
-        ]
+    def _update(self) -> set[str]:
+        """Bring what has changed into the columns; the guides whose room may be another now."""
+        stores, guides = self._events[STORES.name], self._events[GUIDES.name]
+        roster, touched = self.roster, set(self._changed_guides)
+        if not self._changed_stores and not touched:
+            return touched
+        for identity in self._changed_stores:
+            touched |= self._homeless.pop(identity, set())
+            row = roster.store_row(*_names(identity))
+            if row >= 0:
+                brand = identity.partition("/")[0]
+                touched.update(
+                    f"{brand}/{guide_id}" for guide_id in roster.guide_ids.take(roster.guides_of(row))
+                )
+        before = {identity: self.cell_of_guide(*_names(identity)) for identity in touched}
+        put_stores(
+            roster, store_table([stores[one] for one in self._changed_stores if one in stores], roster, zone)
+        )
+        remove_stores(roster, [_names(one) for one in self._changed_stores if one not in stores])
+        remove_guides(roster, [_names(one) for one in touched if one not in guides])
+        here = [guides[one] for one in touched if one in guides]
+        put_guides(roster, guide_table(here, [self._is_offline(guide) for guide in here], roster))
+        for guide in here:
+            if f"{guide.brand}/{guide.store_id}" not in stores:
+                self._homeless.setdefault(f"{guide.brand}/{guide.store_id}", set()).add(_identity(guide))
+        for identity, cell in before.items():
+            brand, guide_id = _names(identity)
+            if cell and cell != self.cell_of_guide(brand, guide_id):
+                self._leave(cell, guide_id)
+        if roster.fragmentation > _FRAGMENTATION_MAX:
+            self.roster = compact(roster)
+        self._clear_changes()
+        return touched
+
+    def _leave(self, cell: str, guide_id: str) -> None:
+        """Who has left a cell keeps no room there."""
+        version, capacity = self._told.get((cell, guide_id), (-1, 0))
+        if capacity:
+            self._due[cell, guide_id] = (version, 0)
+        else:
+            self._due.pop((cell, guide_id), None)
+
+    def _turned(self, after_ms: int, now_ms: int) -> list[str]:
+        """The guides whose leave has begun or ended."""
+        roster = self.roster
+        first, count = roster.guide_leave_first, roster.guide_leave_count
+        rows = roster.leave.turns(first, count, after_ms, now_ms)
+        brands = list(roster.brands)
+        names = zip(
+            roster.store_brand[roster.guide_store[rows]].tolist(), roster.guide_ids.take(rows), strict=True
+        )
+        return [f"{brands[brand]}/{guide_id}" for brand, guide_id in names]
+
+    def _compare(self, touched: Sequence[str], now_ms: int) -> None:
+        """Note what Redis does not know yet of these guides."""
+        roster, guides = self.roster, self._events[GUIDES.name]
+        known = [guides[one] for one in touched if one in guides]
+        rows = roster.guide_ids.rows([guide.brand for guide in known], [guide.guide_id for guide in known])
+        here = np.flatnonzero(rows >= 0)
+        capacity = effective_capacity(roster, now_ms, rows[here])
+        for number, row, room in zip(here.tolist(), rows[here].tolist(), capacity.tolist(), strict=True):
+            guide = known[number]
+            place = (roster.cell_of(int(roster.guide_store[row])), guide.guide_id)
+            due = (self._version(guide), room)
+            if self._told.get(place) == due:
+                self._due.pop(place, None)
+            else:
+                self._due[place] = due
+
+    def _version(self, guide: Guide) -> int:
+        """A version of a guide's room.
+
+        It grows with each part, so that workers that know more overrule the others; the guide's comes first
+        because it names the store, and the store a guide moves to may have a lower version.
+        """
+        store = self._events[STORES.name][f"{guide.brand}/{guide.store_id}"]
+        here = self._events[PRESENCE.name].get(_identity(guide))
+        version: int = guide.version * _PAST_VERSIONS + store.version
+        return version * _PAST_VERSIONS + (here.occurred_at_ms if here else 0)
+
+    def _is_offline(self, guide: Guide) -> bool:
+        here = self._events[PRESENCE.name].get(_identity(guide))
+        return here is not None and here.status == "offline"
+
+    def _clear_changes(self) -> None:
+        self._changed_stores.clear()
+        self._changed_guides.clear()
 
     @property
     def cells(self) -> list[str]:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
         return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
 
-    def snapshot(self) -> Roster:
-        """The roster with the loads of this moment: ranking and reasons of a batch must see the same ones."""
-        return replace(self.roster, guide_load=self.roster.guide_load.copy())
-
     def set_loads(self, cells: Mapping[str, Mapping[str, int]]) -> None:
         """Take over the open leads of whole cells, by guide; guides not named in their cell have none."""
         self._loads |= {cell: dict(loads) for cell, loads in cells.items()}
-        values = np.zeros(len(self.roster.guide_ids), np.int32)
-        for cell, loads in self._loads.items():
-            for guide_id, load in loads.items():
-                if (row := self._row(cell, guide_id)) >= 0:
-                    values[row] = load
-        self.roster.set_load(np.arange(len(values)), values)
+        self.roster.guide_load[:] = 0
         self._guessed.clear()
+        for cell, loads in self._loads.items():
+            self.change_loads(cell, loads.items())
 
     def change_loads(self, cell: str, loads: Iterable[tuple[str, int]]) -> None:
         """Take over how many open leads some guides of a cell have now."""
+        held = self._loads.setdefault(cell, {})
         for guide_id, load in loads:
-            self._loads.setdefault(cell, {})[guide_id] = load
+            held[guide_id] = load
             if (row := self._row(cell, guide_id)) >= 0:
                 self.roster.guide_load[row] = load
-
-    def checksum(self) -> int:
-        """A number of 48 bits that is the same for two workers whose columns are the same."""
-        roster = self.roster
-        mixed = roster.guide_hash.astype(np.uint64)
-        for column in (roster.guide_load, roster.guide_capacity, roster.guide_active, roster.guide_present):
-            mixed = (mixed ^ column.astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
-        return int(mixed.sum() % np.uint64(2**48))
-
-    def over_capacity(self) -> int:
-        """Open leads beyond what their guides may hold, which only a failover or a lower capacity brings."""
-        return int(np.maximum(self.roster.guide_load - self.roster.guide_capacity, 0).sum())
-
-    def _row(self, cell: str, guide_id: str) -> int:
-        """The row of a guide of that cell; what one who moved still holds takes no room in the new cell."""
-        row = self.roster.guide_row(cell.partition("/")[0], guide_id)
-        return row if row >= 0 and self._places[row][0] == cell else -1
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count the places that the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
@@ -199,10 +265,40 @@ class Reference:
 
     def forget_guesses(self) -> None:
         """Go back to the loads that Redis has told: it tells of these claims as well, or has told already."""
-        for row in self._guessed:
-            cell, guide_id = self._places[row]
-            self.roster.guide_load[row] = self._loads.get(cell, {}).get(guide_id, 0)
+        roster = self.roster
+        rows = np.array(sorted(self._guessed), np.int64)
+        for row, guide_id in zip(rows.tolist(), roster.guide_ids.take(rows), strict=True):
+            cell = roster.cell_of(int(roster.guide_store[row]))
+            roster.guide_load[row] = self._loads.get(cell, {}).get(guide_id, 0)
         self._guessed.clear()
+
+    def checksum(self) -> int:
+        """A number of 48 bits that is the same for two workers whose columns are the same."""
+        roster = self.roster
+        rows = roster.guide_rows()
+        mixed = roster.guide_hash[rows].astype(np.uint64)
+        for column in (roster.guide_load, roster.guide_capacity, roster.guide_active, roster.guide_present):
+            mixed = (mixed ^ column[rows].astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
+        return int(mixed.sum() % np.uint64(2**48))
+
+    def over_capacity(self) -> int:
+        """Open leads beyond what their guides may hold, which only a failover or a lower capacity brings."""
+        roster, rows = self.roster, self.roster.guide_rows()
+        return int(np.maximum(roster.guide_load[rows] - roster.guide_capacity[rows], 0).sum())
+
+    def _enter_loads(self, identities: Iterable[str]) -> None:
+        """Enter what Redis has told of some guides, who may be in another cell now."""
+        for identity in identities:
+            brand, guide_id = _names(identity)
+            cell = self.cell_of_guide(brand, guide_id)
+            if load := self._loads.get(cell, {}).get(guide_id, 0):
+                self.roster.guide_load[self.roster.guide_row(brand, guide_id)] = load
+
+    def _row(self, cell: str, guide_id: str) -> int:
+        """The row of a guide of that cell; what one who moved still holds takes no room in the new cell."""
+        row = self.roster.guide_row(cell.partition("/")[0], guide_id)
+        there = row >= 0 and self.roster.cell_of(int(self.roster.guide_store[row])) == cell
+        return row if there else -1
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them; most often there is one group."""
@@ -226,6 +322,11 @@ class Reference:
         """The cell of a guide's store; '' for a guide nobody knows."""
         row = self.roster.guide_row(brand, guide_id)
         return self.roster.cell_of(int(self.roster.guide_store[row])) if row >= 0 else ""
+
+
+def _names(identity: str) -> tuple[str, str]:
+    brand, _, name = identity.partition("/")
+    return brand, name
 
 
 def _identity(event: Store | Guide | Presence | Member) -> str:

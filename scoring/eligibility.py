@@ -1,13 +1,19 @@
-"""Who may take a lead at all. The order of the list is the order of the reasons in an explanation."""
+"""Who may take a lead at all. The order of the list is the order of the reasons in an explanation.
+
+Filters of guides come first, then those of stores, then those of pairs: each grain is asked only about what the ones
+before let through.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from scoring.arrays import Bools
-from scoring.view import View
+from scoring.requests import TIERS
+from scoring.view import Grain, View
 
 
 def active(view: View) -> Bools:
@@ -22,7 +28,17 @@ def present(view: View) -> Bools:
 
 def leave(view: View) -> Bools:
     """The guide is not on leave at ``now_ms``."""
-    return ~view.roster.on_leave(view.now_ms).take(view.guide)
+    return ~view.roster.on_leave(view.now_ms, view.guide)
+
+
+def shifts(view: View) -> Bools:
+    """The guide is on shift at ``now_ms``; who has no shifts always is."""
+    return view.roster.on_shift(view.now_ms, view.guide)
+
+
+def hours(view: View) -> Bools:
+    """The store is open at ``now_ms`` by its hours and closed days; without hours it always is."""
+    return view.roster.open_stores(view.now_ms, view.store)
 
 
 def capacity(view: View) -> Bools:
@@ -31,34 +47,84 @@ def capacity(view: View) -> Bools:
     return roster.guide_load.take(view.guide) < roster.guide_capacity.take(view.guide)
 
 
-def price_zone(view: View) -> Bools:
-    """The guide sells in a price zone that will do for the lead; zones are never crossed."""
-    common = view.roster.guide_zones.take(view.guide) & view.requests.zone_mask.take(view.lead)
-    return common.astype(np.bool_)
-
-
-def skills(view: View) -> Bools:
-    """The guide has every need of the lead at level 1 or above."""
-    return view.levels[0] >= 1
+def partner_quota(view: View) -> Bools:
+    """The quota of the lead's partner is not used up, if it has one."""
+    return (view.requests.partner_left != 0).take(view.lead)
 
 
 def stock(view: View) -> Bools:
-    """The guide's store is one of those that hold the goods, if the lead names any."""
-    requests, n_stores = view.requests, len(view.roster.store_ids)
-    holds = ~requests.stock_named.take(view.lead)
+    """The store is one of those that hold the goods, if the lead names any."""
+    holds = ~view.requests.stock_named.take(view.lead)
     asked = np.flatnonzero(~holds)
     if asked.size:
-        held = requests.stock_lead * np.int64(n_stores) + requests.stock_store
-        holds[asked] = np.isin(view.lead[asked] * np.int64(n_stores) + view.store[asked], held)
+        holds[asked] = view.requests.stock.holds(view.lead[asked], view.store[asked])
     return holds
 
 
-ELIGIBILITY: tuple[tuple[str, Callable[[View], Bools]], ...] = (
-    ("active", active),
-    ("present", present),
-    ("leave", leave),
-    ("capacity", capacity),
-    ("price_zone", price_zone),
-    ("skills", skills),
-    ("stock", stock),
+def price_zone(view: View) -> Bools:
+    """The guide sells in a price zone that will do for the lead; zones are never crossed."""
+    return (view.zones & view.requests.zone_mask.take(view.lead)).astype(np.bool_)
+
+
+def skills(view: View) -> Bools:
+    """The guide has every need of the lead at the policy's ``skill_level_min``, 1..5, or above."""
+    if not view.requests.need_tags.size:
+        return np.ones(len(view), np.bool_)
+    enough: Bools = view.skills[0] >= view.policy.skill_level_min
+    return enough
+
+
+def tier_level(view: View) -> Bools:
+    """The guide's level, 1..10, is at least what the policy asks for the tier of the lead."""
+    least = np.array([view.policy.level_min[tier] for tier in TIERS], np.uint8)
+    if least.max() <= 1:
+        return np.ones(len(view), np.bool_)
+    return view.level >= least[view.requests.tier].take(view.lead)
+
+
+def reserve(view: View) -> Bools:
+    """The guide has room beyond what the policy reserves for the top tier, unless the lead is of that tier."""
+    share, roster = view.policy.reserve_top, view.roster
+    if not share:
+        return np.ones(len(view), np.bool_)
+    most = roster.guide_capacity.take(view.guide)
+    kept = np.floor(most * np.float64(share)).astype(np.int32)
+    top = (view.requests.tier == TIERS.index(view.policy.tier_order[0])).take(view.lead)
+    return top | (roster.guide_load.take(view.guide) < most - kept)
+
+
+def book(view: View) -> Bools:
+    """The guide's book of bound members is not full, unless the member is one of them."""
+    full = view.roster.guide_book.take(view.guide) >= view.roster.guide_book_max.take(view.guide)
+    return ~full | view.is_owner if full.any() else ~full
+
+
+def declined(view: View) -> Bools:
+    """The guide has not declined this lead before."""
+    return ~view.requests.declined.holds(view.lead, view.guide)
+
+
+class Filter(NamedTuple):
+    """One entry of the list."""
+
+    name: str
+    grain: Grain
+    allows: Callable[[View], Bools]
+
+
+ELIGIBILITY: tuple[Filter, ...] = (
+    Filter("active", Grain.GUIDE, active),
+    Filter("present", Grain.GUIDE, present),
+    Filter("leave", Grain.GUIDE, leave),
+    Filter("shifts", Grain.GUIDE, shifts),
+    Filter("hours", Grain.GUIDE, hours),
+    Filter("capacity", Grain.GUIDE, capacity),
+    Filter("partner_quota", Grain.STORE, partner_quota),
+    Filter("stock", Grain.STORE, stock),
+    Filter("price_zone", Grain.PAIR, price_zone),
+    Filter("skills", Grain.PAIR, skills),
+    Filter("tier_level", Grain.PAIR, tier_level),
+    Filter("reserve", Grain.PAIR, reserve),
+    Filter("book", Grain.PAIR, book),
+    Filter("declined", Grain.PAIR, declined),
 )

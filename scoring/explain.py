@@ -1,4 +1,4 @@
-"""Why a lead went where it went."""
+"""Why a lead went where it went, and why it did not go to somebody else."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring.arrays import Bools, F32s, I32s, Rows
+from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.policy import Policy
-from scoring.rank import Ranking, weights
+from scoring.rank import Ranking
 from scoring.requests import Requests
-from scoring.retrieve import km_to_guides
+from scoring.retrieve import candidates, km_to_guides
 from scoring.roster import Roster
+from scoring.score import scores, weights
 from scoring.view import View
 
 T = TypeVar("T", np.int32, np.float32)
+
+
+@dataclass(slots=True, eq=False)
+class Reasons:
+    """What the entries of a ranking are made of, taken before the claim: later the roster may say otherwise."""
+
+    ranking: Ranking
+    contributions: F32s  #: [entries, features] share of the weight x feature, in the order of FEATURES
 
 
 @dataclass(slots=True, eq=False)
@@ -26,44 +36,86 @@ class Explanation:
 
     winner: I32s  #: [n] row of the guide, -1
     score: F32s  #: [n] of the winner, 0..1
-    contributions: (
-        F32s  #: [n, features] share of the weight x feature, in the order of FEATURES; sums to score
-    )
+    contributions: F32s  #: [n, features] of the winner, in the order of FEATURES; sums to score
     runner_up: I32s  #: [n, runners_up] rows of the best of the shortlist besides the winner, -1
     runner_up_score: F32s  #: [n, runners_up]
-    margin: F32s  #: [n, runners_up] winner's score less the runner-up's; below 0: the claim found them full
+    margin: F32s  #: [n, runners_up] winner's score less the runner-up's; below 0: they were full
 
 
-def explain(  # noqa: PLR0913 - a ranking, what it was made from, and who won
-    ranking: Ranking,
-    requests: Requests,
-    roster: Roster,
-    policy: Policy,
-    now_ms: int,
-    *,
-    rows: I32s | None = None,
-) -> Explanation:
-    """Explain a ranking.
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """Why a lead did not go to a guide: one of the three is the reason.
+
+    ``filter``: the first that refused. ``unseen``: never looked at, being of another cell or too far. Else ``margin``,
+    by which the winner's score was higher, and ``feature``, which cost the most of it; margin 0 or
+    below: the guide was no worse, but full, or the lead went by the match or by the hash.
+    """
+
+    filter: str | None = None
+    unseen: bool = False
+    margin: float = 0.0
+    feature: str | None = None
+
+
+def reasons(ranking: Ranking, requests: Requests, roster: Roster, policy: Policy, now_ms: int) -> Reasons:
+    """Work out what every entry of a ranking is made of."""
+    lead = np.repeat(np.arange(len(requests), dtype=np.int32), np.diff(ranking.start))
+    return Reasons(ranking, contributions(_view(requests, roster, policy, now_ms, lead, ranking.guide_row)))
+
+
+def contributions(view: View) -> F32s:
+    """Share of the weight x feature for each pair, [pairs, features]."""
+    shares = np.zeros((len(view), len(FEATURES)), np.float32)
+    for column, (weight, feature) in enumerate(zip(weights(view.policy), FEATURES, strict=True)):
+        if weight:
+            shares[:, column] = weight * feature.value(view)
+    return shares
+
+
+def explain(why: Reasons, runners_up: int, rows: I32s | None = None) -> Explanation:
+    """Explain a ranking once it is known who won.
 
     ``rows`` [n]: the guide whom the claim gave each lead, -1 for nobody; by default the first of the
-    shortlist. Contributions sum to the score of `rank` only while the roster's load is still what it was.
+    shortlist. A guide who is not in the shortlist has no contributions.
     """
-    n = len(requests)
+    ranking = why.ranking
+    first, end = ranking.start[:-1], ranking.start[1:]
+    n = first.size
     if rows is None:
-        first = ranking.start[:-1]
-        rows = _pick(ranking.guide_row, first, first < ranking.start[1:], np.int32(-1))
-    winner = rows
-    lead = np.flatnonzero(winner >= 0)
-    guide = winner[lead]
-    view = View(requests, roster, policy, now_ms, lead, guide, km_to_guides(requests, roster, lead, guide))
-    contributions = np.zeros((n, len(FEATURES)), np.float32)
+        rows = _pick(ranking.guide_row, first, first < end, np.int32(-1))
+    lead = np.repeat(np.arange(n), end - first)
+    entry = np.flatnonzero(ranking.guide_row == rows[lead])
+    won = lead[entry]
+    shares = np.zeros((n, len(FEATURES)), np.float32)
+    shares[won] = why.contributions[entry]
     score = np.zeros(n, np.float32)
-    for column, (weight, (_, feature)) in enumerate(zip(weights(policy), FEATURES, strict=True)):
-        contributions[lead, column] = weight * feature(view)
-        score += contributions[:, column]
-    others, other_scores = _others(ranking, winner, policy.runners_up)
+    score[won] = ranking.score[entry]
+    others, other_scores = _others(ranking, rows, runners_up)
     margin = np.where(others >= 0, score[:, None] - other_scores, np.float32(0))
-    return Explanation(winner.astype(np.int32), score, contributions, others, other_scores, margin)
+    return Explanation(rows.astype(np.int32), score, shares, others, other_scores, margin)
+
+
+def why_not(  # noqa: PLR0913 - a lead of a batch, a guide, who won
+    requests: Requests, roster: Roster, policy: Policy, now_ms: int, *, lead: int, guide: int, winner: int
+) -> WhyNot:
+    """Why the lead of that row went to ``winner`` (-1: to nobody) and not to ``guide``, rows of the roster."""
+    rows = np.array([guide] if winner < 0 else [guide, winner], np.int32)
+    view = _view(requests, roster, policy, now_ms, np.full(rows.size, lead, np.int32), rows)
+    for each in ELIGIBILITY:
+        if each.name in policy.filters and not each.allows(view)[0]:
+            return WhyNot(filter=each.name)
+    found = candidates(requests, roster, policy)
+    if guide not in found.guide_row[found.lead_row == lead]:
+        return WhyNot(unseen=True)
+    if winner < 0 or winner == guide:
+        return WhyNot()
+    shares, score = contributions(view), scores(view)
+    costly = int(np.argmax(shares[1] - shares[0]))
+    return WhyNot(margin=float(score[1] - score[0]), feature=FEATURES[costly].name)
+
+
+def _view(requests: Requests, roster: Roster, policy: Policy, now_ms: int, lead: Rows, guide: Rows) -> View:  # noqa: PLR0913, PLR0917 - all that a view is of
+    return View(requests, roster, policy, now_ms, lead, guide, km_to_guides(requests, roster, lead, guide))
 
 
 def _others(ranking: Ranking, winner: I32s, most: int) -> tuple[I32s, F32s]:

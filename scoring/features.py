@@ -6,14 +6,60 @@ Only exactly rounded operations, so that the same pair has the same value to the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from scoring import beta, fairness
 from scoring.arrays import Bools, F32s
-from scoring.view import View
+from scoring.layout import KINDS
+from scoring.roster import BOOK_UNLIMITED
+from scoring.view import Grain, View
 
 #: Price zone of the lead (row) and of the guide (column) to the value of the feature.
 _ZONE_FIT = np.array([[0, 0, 0, 0], [0, 1, 0, 0.5], [0, 0, 1, 0.5], [1, 1, 1, 1]], np.float32)
+_LEVEL_SHARE = ((np.arange(256, dtype=np.float32) - 1) / 9).clip(0, 1).astype(np.float32)
+
+
+def free_capacity(view: View) -> F32s:
+    """Share of the guide's capacity that is free, on a snapshot; 0 without any, or over it."""
+    room = view.roster.guide_capacity.take(view.guide)
+    return _share_left(room, view.roster.guide_load.take(view.guide))
+
+
+def book(view: View) -> F32s:
+    """Share of the guide's book of members that is free; 1 for a book without a limit."""
+    most = view.roster.guide_book_max.take(view.guide)
+    left = _share_left(most, view.roster.guide_book.take(view.guide))
+    return np.where(most == BOOK_UNLIMITED, np.float32(1), left)
+
+
+def responsiveness(view: View) -> F32s:
+    """Expected share of offers that the guide accepts in time; a newcomer has the policy's prior."""
+    roster, policy = view.roster, view.policy
+    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
+    hits, tries = roster.guide_answered.take(view.guide), roster.guide_offered.take(view.guide)
+    prior = beta.Prior(policy.response_mean, policy.prior_strength)
+    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+
+
+def conversion(view: View) -> F32s:
+    """Expected share of the guide's leads that are won; a newcomer has the policy's prior."""
+    roster, policy = view.roster, view.policy
+    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
+    hits, tries = roster.guide_won.take(view.guide), roster.guide_closed.take(view.guide)
+    prior = beta.Prior(policy.conversion_mean, policy.prior_strength)
+    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+
+
+def turn(view: View) -> F32s:
+    """How far the guide is behind a fair share of the cell's leads, see `fairness.due`."""
+    roster = view.roster
+    clock = roster.cell_clock.take(roster.store_cell.take(view.store))
+    horizon = round(view.policy.fair_horizon * fairness.LEAD)
+    return fairness.due(
+        roster.guide_turn.take(view.guide), roster.guide_step.take(view.guide), clock, horizon
+    )
 
 
 def distance(view: View) -> F32s:
@@ -26,34 +72,80 @@ def distance(view: View) -> F32s:
     return near
 
 
+def store(view: View) -> F32s:
+    """1 for the guides of the store that the lead names, else 0."""
+    named: Bools = view.requests.store_row.take(view.lead) == view.store
+    return named.astype(np.float32)
+
+
+def store_fit(view: View) -> F32s:
+    """What the policy holds of the store's kind, 0..1; halved where no slot is free for the lead."""
+    kinds = np.array([view.policy.kind_fit[kind] for kind in KINDS], np.float32)
+    fit = kinds.take(view.roster.store_kind.take(view.store))
+    if view.requests.no_slot.row.size:
+        fit[view.requests.no_slot.holds(view.lead, view.store)] *= np.float32(0.5)
+    return fit
+
+
+def owner(view: View) -> F32s:
+    """1 for the guide the member belongs to, else 0."""
+    return view.is_owner.astype(np.float32)
+
+
+def last_server(view: View) -> F32s:
+    """1 for the guide who served the member last, else 0."""
+    if view.requests.last_row.max(initial=-1) < 0:
+        return np.zeros(len(view), np.float32)
+    served: Bools = view.requests.last_row.take(view.lead) == view.guide
+    return served.astype(np.float32)
+
+
 def skills(view: View) -> F32s:
     """Mean level over the lead's needs, divided by the highest level, 5; 1 for a lead without needs."""
     mean = np.ones(len(view), np.float32)
     if not view.requests.need_tags.size:
         return mean
     full = (view.needs * np.int32(5)).astype(np.float32)
-    np.divide(view.levels[1], full, out=mean, where=full > 0, dtype=np.float32)
+    np.divide(view.skills[1], full, out=mean, where=full > 0, dtype=np.float32)
     return mean
 
 
-def free_capacity(view: View) -> F32s:
-    """Share of the guide's capacity that is free, on a snapshot; 0 without any, or over it."""
-    room = view.roster.guide_capacity.take(view.guide)
-    free = np.clip(room - view.roster.guide_load.take(view.guide), 0, room)
-    share: F32s = free.astype(np.float32) / np.maximum(room, 1).astype(np.float32)
+def preferences(view: View) -> F32s:
+    """Share of the lead's needs that the guide prefers to serve; 0 for a lead without needs."""
+    share = np.zeros(len(view), np.float32)
+    if view.requests.need_tags.size:
+        np.divide(view.skills[2], view.needs, out=share, where=view.needs > 0, dtype=np.float32)
     return share
 
 
-def owner(view: View) -> F32s:
-    """1 for the guide the member belongs to, else 0."""
-    owned: Bools = view.requests.owner_row.take(view.lead) == view.guide
-    return owned.astype(np.float32)
+def value_level(view: View) -> F32s:
+    """The more a lead is worth, the more a high level counts: ``1 - value * (1 - level)``.
+
+    The level is 0..1 for 1..10; the value 0.5 at ``value_half_fen`` and 0 where unknown, when all guides have 1.
+    """
+    if not view.requests.value_fen.any():
+        return np.ones(len(view), np.float32)
+    fen = view.requests.value_fen.astype(np.float64)
+    value = (fen / (fen + view.policy.value_half_fen)).astype(np.float32)
+    fit = (1 - _LEVEL_SHARE).take(view.level)
+    fit *= value.take(view.lead)
+    return np.subtract(np.float32(1), fit, out=fit)
 
 
-def store(view: View) -> F32s:
-    """1 for the guides of the store that the lead names, else 0."""
-    named: Bools = view.requests.store_row.take(view.lead) == view.store
-    return named.astype(np.float32)
+def urgency(view: View) -> F32s:
+    """The nearer the end of the member's reply window, the more quick answers count: ``1 - urgency * (1 - quick)``.
+
+    Urgency rises from 0 at the last interaction to 1 when ``window_h`` have passed, and is 0 outside of the window;
+    quick is the guide's `responsiveness`.
+    """
+    since_ms = view.now_ms - view.requests.last_contact_ms
+    window_ms = view.policy.window_h * 3_600_000
+    inside = (view.requests.last_contact_ms >= 0) & (since_ms >= 0) & (since_ms < window_ms)
+    fit = np.ones(len(view), np.float32)
+    if inside.any():
+        urgent = np.where(inside, since_ms / window_ms, 0).astype(np.float32)
+        fit -= urgent.take(view.lead) * (1 - responsiveness(view))
+    return fit
 
 
 def price_zone(view: View) -> F32s:
@@ -61,14 +153,39 @@ def price_zone(view: View) -> F32s:
 
     1 for every guide where the lead names no zone.
     """
-    return _ZONE_FIT[view.requests.zone_mask.take(view.lead), view.roster.guide_zones.take(view.guide)]
+    row = (view.requests.zone_mask * np.uint8(4)).take(view.lead)
+    row |= view.zones
+    return _ZONE_FIT.ravel().take(row)
 
 
-FEATURES: tuple[tuple[str, Callable[[View], F32s]], ...] = (
-    ("distance", distance),
-    ("skills", skills),
-    ("free_capacity", free_capacity),
-    ("owner", owner),
-    ("store", store),
-    ("price_zone", price_zone),
+def _share_left(most: F32s, used: F32s) -> F32s:
+    left = np.clip(most - used, 0, most).astype(np.float32)
+    left /= np.maximum(most, 1).astype(np.float32)
+    return left
+
+
+class Feature(NamedTuple):
+    """One entry of the list."""
+
+    name: str
+    grain: Grain
+    value: Callable[[View], F32s]
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("free_capacity", Grain.GUIDE, free_capacity),
+    Feature("book", Grain.GUIDE, book),
+    Feature("responsiveness", Grain.GUIDE, responsiveness),
+    Feature("conversion", Grain.GUIDE, conversion),
+    Feature("turn", Grain.GUIDE, turn),
+    Feature("distance", Grain.STORE, distance),
+    Feature("store", Grain.STORE, store),
+    Feature("store_fit", Grain.STORE, store_fit),
+    Feature("owner", Grain.PAIR, owner),
+    Feature("last_server", Grain.PAIR, last_server),
+    Feature("skills", Grain.PAIR, skills),
+    Feature("preferences", Grain.PAIR, preferences),
+    Feature("value_level", Grain.PAIR, value_level),
+    Feature("urgency", Grain.PAIR, urgency),
+    Feature("price_zone", Grain.PAIR, price_zone),
 )

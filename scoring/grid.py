@@ -1,6 +1,7 @@
-"""The earth in squares of about two kilometres, numbered row by row, so that a sorted column can be searched.
+"""The earth in strips of about two kilometres, numbered row by row, so that a sorted column can be searched.
 
-Rows have equal angles of latitude; each row has as many columns as keep its squares square.
+Rows have equal angles of latitude; each row has as many columns as make them a thirty-second of its height wide. So a
+disc is a few runs of strips, one for each row, that end close to its edge.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ import numpy as np
 from scoring.arrays import F32s, F64s, I64s, Rows
 
 EARTH_KM = 6371.0088
+#: Height of a row.
 SQUARE_KM = 2.0
+_COLUMNS_PER_ROW_HEIGHT = 32
 
 _STEP_DEG = math.degrees(SQUARE_KM / EARTH_KM)
 _ROWS = math.ceil(180 / _STEP_DEG)
 _MIDDLE_DEG = (np.arange(_ROWS) + 0.5) * _STEP_DEG - 90
-_COLUMNS = np.maximum(1, 360 * np.cos(np.radians(_MIDDLE_DEG)) / _STEP_DEG).astype(np.int64)
+_WIDTH_DEG = 360 * _COLUMNS_PER_ROW_HEIGHT
+_COLUMNS = np.maximum(1, _WIDTH_DEG * np.cos(np.radians(_MIDDLE_DEG)) / _STEP_DEG).astype(np.int64)
 _OFFSET = np.concatenate(([0], np.cumsum(_COLUMNS)))
 
-#: How many squares there are; a square's number is below it.
+#: How many strips there are; a strip's number is below it.
 SQUARES = int(_OFFSET[-1])
 #: Discs are searched this much wider (about 6 m), so that rounding hides no store at the edge.
 _MARGIN_RAD = 1e-6
 
 
 def squares(lat: F32s, lon: F32s) -> I64s:
-    """The number of the square of each place (degrees, WGS-84), ``0 .. SQUARES - 1``."""
+    """The number of the strip of each place (degrees, WGS-84), ``0 .. SQUARES - 1``."""
     row = _row(lat.astype(np.float64))
     columns = _COLUMNS[row]
     column = _column(lon.astype(np.float64), columns) % columns
@@ -50,13 +54,17 @@ def distance_km(a: F32s, a_row: Rows, b: F32s, b_row: Rows) -> F32s:
     """
     total = np.zeros(a_row.size, np.float32)
     for axis in range(3):
-        step = a[axis].take(a_row) - b[axis].take(b_row)
-        total += step * step
-    return np.sqrt(total) * np.float32(EARTH_KM)
+        step = a[axis].take(a_row)
+        step -= b[axis].take(b_row)
+        step *= step
+        total += step
+    np.sqrt(total, out=total)
+    total *= np.float32(EARTH_KM)
+    return total
 
 
 def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
-    """Runs of squares that cover the disc of ``radius_km`` around each place.
+    """Runs of strips that cover the disc of ``radius_km`` around each place.
 
     Returns flat ``(place, first, last)``: runs of one place do not overlap; an empty run has last < first.
     """
@@ -67,9 +75,9 @@ def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
     inside = row <= _row(lat + high)[:, None]
     row = np.minimum(row, _ROWS - 1)
     columns, offset = _COLUMNS[row], _OFFSET[row]
-    half = _half_width_deg(lat, angle)
-    left = _column((lon - half)[:, None], columns)
-    right = _column((lon + half)[:, None], columns)
+    half = _half_width_deg(lat, row, angle)
+    left = _column(lon[:, None] - half, columns)
+    right = _column(lon[:, None] + half, columns)
     around = right - left >= columns - 1
     left, right = np.where(around, 0, left), np.where(around, columns - 1, right)
     first = offset + np.maximum(left, 0)
@@ -77,6 +85,8 @@ def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
     place = np.broadcast_to(np.arange(lat.size)[:, None], row.shape)
     # Over the date line the row goes on at its other end: a second run.
     west, east = inside & (left < 0), inside & (right >= columns)
+    if not (west.any() or east.any()):
+        return place.ravel(), first.ravel(), last.ravel()
     return (
         np.concatenate((place.ravel(), place[west], place[east])),
         np.concatenate((first.ravel(), (offset + columns + left)[west], offset[east])),
@@ -92,9 +102,18 @@ def _column(lon: F64s, columns: I64s) -> I64s:
     return np.floor((lon + 180) * (columns / 360)).astype(np.int64)
 
 
-def _half_width_deg(lat: F64s, angle: float) -> F64s:
-    """Half the extent in longitude of a disc: everything, once it holds a pole."""
-    phi = np.abs(np.radians(lat))
-    pole = phi + angle >= math.pi / 2
-    sine = np.sin(angle) / np.cos(np.where(pole, 0, phi))
-    return np.where(pole, 180.0, np.degrees(np.arcsin(np.minimum(sine, 1))))
+def _half_width_deg(lat: F64s, row: I64s, angle: float) -> F64s:
+    """Half the extent in longitude of each disc within each row: everything, once it holds a pole.
+
+    A disc is widest at the latitude whose sine is that of its middle over the cosine of its radius; of a
+    row the latitude nearest to that one counts, since the width falls on both sides.
+    """
+    phi = np.radians(lat)[:, None]
+    pole = np.abs(phi) + angle >= math.pi / 2
+    middle = np.where(pole, 0.0, phi)
+    widest = np.arcsin(np.clip(np.sin(middle) / math.cos(angle), -1, 1))
+    low = np.radians(row * _STEP_DEG - 90)
+    at = np.clip(widest, low, low + math.radians(_STEP_DEG))
+    cosine = (math.cos(angle) - np.sin(at) * np.sin(middle)) / (np.cos(at) * np.cos(middle))
+    half = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    return np.where(pole, 180.0, half)

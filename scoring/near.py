@@ -1,15 +1,19 @@
-"""Stores around places, for a batch at once: a disc doubles until it holds enough or reaches the limit."""
+"""Stores around places, for a batch at once: a disc widens until it holds enough or reaches the limit."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, spans
+from scoring.arrays import Bools, F32s, I32s, Rows, spans
 from scoring.roster import Roster
+
+#: From one disc to the next the area doubles, so at most about twice as many are looked at as are needed.
+_WIDER = math.sqrt(2)
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +24,8 @@ class Search:
     lon: F32s
     brand: I32s
     keep: Callable[[Rows, Rows], Bools]  #: which pairs of place and store count
-    worth_before: I64s  #: [stores + 1] what all stores before each one are worth
+    worth: I32s | None  #: [stores] what each store is worth; None: 1
+    worth_before: Rows  #: [stores in the index + 1] what all stores before each one are worth
     need: int  #: a disc that holds this worth is wide enough
     sparse: Bools  #: places where only the widest disc will do
     radius_km: float  #: the widest disc
@@ -30,52 +35,67 @@ class Search:
 class Near:
     """Pairs of a place and a store within the place's disc, flat, in no order."""
 
-    place: I64s
-    store: I64s
+    place: Rows
+    store: Rows
     km: F32s
     disc_km: F32s  #: [n] the radius of each place's disc, -1 where there was no search
+    short: Bools  #: [n] no disc held enough
 
 
 def near(search: Search, roster: Roster) -> Near:
     """The stores in the smallest disc around each place that holds what is needed."""
     xyz = grid.unit(search.lat, search.lon)
     disc_km = np.full(search.lat.size, -1, np.float32)
+    short = np.ones(search.lat.size, np.bool_)
     todo = np.flatnonzero(~np.isnan(search.lat) & (search.brand >= 0))
     found: list[tuple[Rows, Rows, F32s]] = []
     for radius_km in _radii(search.radius_km):
         widest = radius_km == search.radius_km
         tried = todo if widest else todo[~search.sparse[todo]]
+        if not tried.size:
+            continue
         place, first, count, worth = _runs(search, roster, tried, radius_km)
         if not widest:
-            # The squares hold the disc and more: where they do not hold enough, the disc cannot.
+            # The strips hold the disc and more: where they do not hold enough, the disc cannot.
             hope = np.bincount(place, worth, search.lat.size) >= search.need
-            place, first, count = (column[hope[place]] for column in (place, first, count))
-        place, store = np.repeat(place, count), spans(first, count)
+            hopeful = np.flatnonzero(hope[place])
+            if not hopeful.size:
+                continue
+            place, first, count = place[hopeful], first[hopeful], count[hopeful]
+        place, store = np.repeat(place, count), roster.square_store.take(spans(first, count))
         km = grid.distance_km(xyz, place, roster.store_xyz, store)
         inside = np.flatnonzero((km <= np.float32(radius_km)) & search.keep(place, store))
-        place, store, km = place[inside], store[inside], km[inside]
-        worth = search.worth_before.take(store + 1) - search.worth_before.take(store)
-        done = np.bincount(place, worth, search.lat.size) >= search.need
+        place, store, km = place.take(inside), store.take(inside), km.take(inside)
+        worths = None if search.worth is None else search.worth.take(store)
+        enough = np.bincount(place, worths, search.lat.size) >= search.need
+        short &= ~enough
+        done = enough
         if widest:
             done[todo] = True
-        disc_km[todo[done[todo]]] = radius_km
-        todo = todo[~done[todo]]
-        inside = np.flatnonzero(done[place])
+        ready = done[todo]
+        disc_km[todo[ready]] = radius_km
+        todo = todo[~ready]
+        if ready.all() and not todo.size:
+            found.append((place, store, km))
+            break
+        inside = np.flatnonzero(done.take(place))
         found.append((place[inside], store[inside], km[inside]))
         if not todo.size:
             break
+    if not found:
+        return Near(todo[:0], todo[:0], disc_km[:0], disc_km, short)
     places, stores, kms = zip(*found, strict=True)
-    return Near(np.concatenate(places), np.concatenate(stores), np.concatenate(kms), disc_km)
+    return Near(np.concatenate(places), np.concatenate(stores), np.concatenate(kms), disc_km, short)
 
 
 def _runs(search: Search, roster: Roster, tried: Rows, radius_km: float) -> tuple[Rows, Rows, Rows, Rows]:
-    """Runs of store rows that cover the discs: flat ``(place, first store, how many, worth)``, none empty."""
+    """Runs of the index that cover the discs: flat ``(place, first, how many, worth)``, none empty."""
     lat, lon = search.lat[tried].astype(np.float64), search.lon[tried].astype(np.float64)
     place, first, last = grid.covering(lat, lon, radius_km)
-    place = tried[place]
+    place = tried.astype(np.int32)[place]
     base = search.brand[place] * np.int64(grid.SQUARES)
-    begin = np.searchsorted(roster.store_key, base + first)
-    end = np.searchsorted(roster.store_key, base + last, side="right")
+    begin = np.searchsorted(roster.square_key, base + first)
+    end = np.searchsorted(roster.square_key, base + (last + 1))
     some = np.flatnonzero(end > begin)
     begin, end = begin[some], end[some]
     return place[some], begin, end - begin, search.worth_before[end] - search.worth_before[begin]
@@ -85,5 +105,5 @@ def _radii(widest_km: float) -> Iterator[float]:
     radius_km = grid.SQUARE_KM
     while radius_km < widest_km:
         yield radius_km
-        radius_km *= 2
+        radius_km *= _WIDER
     yield widest_km

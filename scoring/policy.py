@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,23 +12,52 @@ from msgspec import Meta
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.requests import TIERS
-from topics.fields import Tier
+from topics.fields import Id, Tier
+from topics.stores import StoreKind
 
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seconds = Annotated[int, Meta(ge=1, le=7 * 86_400)]
 Km = Annotated[float, Meta(gt=0, le=500)]
+Level = Annotated[int, Meta(ge=1, le=10)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
 
-_FILTERS = tuple(name for name, _ in ELIGIBILITY)
-_FEATURES = tuple(name for name, _ in FEATURES)
+_FILTERS = tuple(each.name for each in ELIGIBILITY)
+_FEATURES = tuple(each.name for each in FEATURES)
 _WEIGHTS: dict[str, float] = {
-    "distance": 3,
-    "skills": 2,
     "free_capacity": 2,
-    "owner": 4,
+    "book": 0.5,
+    "responsiveness": 1,
+    "conversion": 1,
+    "turn": 1,
+    "distance": 3,
     "store": 3,
+    "store_fit": 0.5,
+    "owner": 4,
+    "last_server": 2,
+    "skills": 2,
+    "preferences": 0.5,
+    "value_level": 1,
+    "urgency": 1,
     "price_zone": 1,
 }
 _RESPOND_S: dict[Tier, int] = {"vip": 300, "repeat": 600, "new": 900, "prospect": 1800}
+_LEVEL_MIN: dict[Tier, int] = {"vip": 1, "repeat": 1, "new": 1, "prospect": 1}
+_KIND_FIT: dict[StoreKind, float] = {
+    "full_price": 1,
+    "outlet": 1,
+    "franchise": 1,
+    "partner": 1,
+    "hq": 0.5,
+}
+#: The tables of the policy: the kind of their values, and the defaults of those that are not named.
+_TABLES: dict[str, tuple[Any, dict[Any, Any]]] = {
+    "weights": (Weight, _WEIGHTS),
+    "respond_s": (Seconds, _RESPOND_S),
+    "level_min": (Level, _LEVEL_MIN),
+    "kind_fit": (Share, _KIND_FIT),
+    "partner_quota": (Quota, {}),
+}
 
 
 class PolicyError(ValueError):
@@ -35,9 +65,11 @@ class PolicyError(ValueError):
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The default works untuned. ``weights`` and ``respond_s`` need name only what differs from it."""
+    """The default works untuned. Tables need name only what differs from it."""
 
     version: int = 0
+
+    # who is looked at
     radius_km: Km = 30
     #: Widen the search until it holds this many guides, or reaches the radius.
     candidates_min: Annotated[int, Meta(ge=1, le=10_000)] = 50
@@ -46,21 +78,54 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runners_up: Annotated[int, Meta(ge=0, le=16)] = 3
     #: Whose cell a fresh lead goes to: of the first of these that it has.
     cell_order: tuple[Literal["store", "owner", "nearest"], ...] = ("store", "owner", "nearest")
-    #: How long a guide has to answer an offer, per tier of the lead.
-    respond_s: dict[Tier, Seconds] = {}
-    #: Who comes first when leads wait.
-    tier_order: tuple[Tier, ...] = TIERS
-    weights: dict[str, Weight] = {}
+
+    # who may
     #: The filters that are on.
     filters: tuple[str, ...] = _FILTERS
     #: Open leads at once, for a guide that does not say.
     capacity_default: Annotated[int, Meta(ge=0, le=100_000)] = 20
+    #: The level that a guide needs in every need of a lead.
+    skill_level_min: Annotated[int, Meta(ge=1, le=5)] = 1
+    #: The level of guide, 1..10, that leads of a tier need.
+    level_min: dict[Tier, Level] = {}
+    #: The share of each guide's capacity that is kept for the first of ``tier_order``.
+    reserve_top: Share = 0
+    #: How many open leads a partner may have at once; partners not named have no quota.
+    partner_quota: dict[Id, Quota] = {}
+
+    # who is best
+    weights: dict[str, Weight] = {}
     distance_half_km: Km = 5
+    #: The value of a lead that is half way to the most valuable there is.
+    value_half_fen: Annotated[int, Meta(ge=1, le=10**12)] = 100_000
+    kind_fit: dict[StoreKind, Share] = {}
+    #: How long after a member's last message they can be answered.
+    window_h: Annotated[int, Meta(ge=1, le=24 * 90)] = 48
+    #: What is believed of a guide before any answer, and as of how many answers that counts.
+    response_mean: Share = 0.6
+    conversion_mean: Share = 0.2
+    prior_strength: Annotated[float, Meta(ge=0.1, le=1000)] = 10
+    #: How long until an answer counts half.
+    half_life_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    #: How many leads at weight 1 a guide may lag behind, see `fairness`.
+    fair_horizon: Annotated[float, Meta(ge=0, le=1000)] = 2
+
+    # who comes first
+    #: Who comes first when leads wait.
+    tier_order: tuple[Tier, ...] = TIERS
+    #: After so long a lead counts as one of the tier above, and so on.
+    age_up_s: Annotated[int, Meta(ge=1, le=90 * 86_400)] = 3600
+    #: Leads that wait longer than this are served in the order of their arrival before any fresh one of their tier.
+    fresh_s: Annotated[int, Meta(ge=0, le=86_400)] = 10
+    #: The batch is matched as a whole while it takes no more than this much work, see `match`.
+    match_rounds_max: Annotated[int, Meta(ge=0, le=100_000)] = 300
+    #: How long a guide has to answer an offer, per tier of the lead.
+    respond_s: dict[Tier, Seconds] = {}
 
     def __post_init__(self) -> None:
         """Fill in what is left at its default, and refuse what cannot work."""
-        for name, given in (("weights", _WEIGHTS | self.weights), ("respond_s", _RESPOND_S | self.respond_s)):
-            msgspec.structs.force_setattr(self, name, given)
+        for name, (_, defaults) in _TABLES.items():
+            msgspec.structs.force_setattr(self, name, defaults | getattr(self, name))
         _refuse_unknown("weights", self.weights, _FEATURES)
         _refuse_unknown("filters", self.filters, _FILTERS)
         if not any(self.weights.values()):
@@ -85,7 +150,7 @@ def parse(toml_text: str, version: int) -> Policy:
     if "version" in values:
         raise PolicyError("version: comes with the policy's event, not in its text")
     # A path into a table does not name the key, so the tables' values are looked at one by one.
-    for table, kind in (("weights", Weight), ("respond_s", Seconds)):
+    for table, (kind, _) in _TABLES.items():
         given = values.get(table)
         for key, value in given.items() if isinstance(given, dict) else ():
             _convert(value, kind, f"{table}.{key}: ")
@@ -100,7 +165,7 @@ def _convert(value: Any, kind: Any, place: str) -> Any:  # noqa: ANN401 - any TO
         raise PolicyError(f"{place}{error}") from None
 
 
-def _refuse_unknown(field: str, given: tuple[str, ...] | dict[str, float], known: tuple[str, ...]) -> None:
+def _refuse_unknown(field: str, given: Iterable[str], known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:
             raise ValueError(f"{field}: {name!r:.80} is none of {', '.join(known)}")

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from scoring.arrays import F32s, I32s, I64s, Rows, U32s, starts
-from scoring.eligibility import ELIGIBILITY
-from scoring.features import FEATURES
+from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, spans, starts
 from scoring.policy import Policy
 from scoring.requests import Requests
-from scoring.retrieve import candidates
+from scoring.retrieve import runs
 from scoring.roster import Roster
-from scoring.view import View
+from scoring.score import scored
 
 _HALF = np.uint64(32)
+#: Leads are worked on so many at a time that their pairs stay in the processor's cache.
+_PAIRS_AT_ONCE = 1 << 16
 
 
 @dataclass(slots=True, eq=False)
@@ -36,67 +35,54 @@ def rank(requests: Requests, roster: Roster, policy: Policy, now_ms: int, seed: 
     Pure, and the same to the bit whatever the order of roster and batch: ties go by a hash of lead, guide
     and seed. ``seed`` is any integer.
     """
-    found = candidates(requests, roster, policy)
-    view = View(requests, roster, policy, now_ms, found.lead_row, found.guide_row, found.km)
-    seen = np.bincount(found.lead_row, minlength=len(requests)).astype(np.int32)
-    view, filtered = _eligible(view)
-    score = scores(view)
-    key = _sort_key(score, _ties(view, seed))
-    best, start = _first(key, starts(view.lead, len(requests)), policy.shortlist_max)
-    return Ranking(start, view.guide[best], score[best], seen, filtered)
+    made = scored(requests, roster, policy, now_ms, runs(requests, roster, policy))
+    start = starts(made.lead, len(requests))
+    likely = _likely(made.score, start, policy.shortlist_max)
+    lead, guide, score = made.lead[likely], made.guide[likely], made.score[likely]
+    tie = ties(requests, roster, lead, guide, seed)
+    best, start_ = _first(_sort_key(score, tie), starts(lead, len(requests)), policy.shortlist_max)
+    return Ranking(start_, guide[best], score[best], made.seen, made.filtered)
 
 
-def weights(policy: Policy) -> F32s:
-    """The policy's weight of each feature, as shares of 1."""
-    given = np.array([policy.weights[name] for name, _ in FEATURES])
-    shares: F32s = (given / given.sum()).astype(np.float32)
-    return shares
-
-
-def scores(view: View) -> F32s:
-    """The weighted mean of the features of each pair, 0..1; summed in the order of the list."""
-    score = np.zeros(len(view), np.float32)
-    for weight, (_, feature) in zip(weights(view.policy), FEATURES, strict=True):
-        if weight:
-            score += weight * feature(view)
-    return score
-
-
-def _eligible(view: View) -> tuple[View, I32s]:
-    """The pairs that pass every filter that is on, and how many each filter refused, by lead."""
-    n = len(view.requests)
-    refused = np.zeros((n, len(ELIGIBILITY)), np.int32)
-    passed = np.ones(len(view), np.bool_)
-    for column, (name, allows) in enumerate(ELIGIBILITY):
-        if name in view.policy.filters:
-            allowed = allows(view)
-            if not allowed.all():
-                refused[:, column] = np.bincount(view.lead[passed & ~allowed], minlength=n)
-                passed &= allowed
-    return view.where(passed), refused
-
-
-def _ties(view: View, seed: int) -> U32s:
+def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int) -> U32s:
     """A hash of lead, guide and seed, by the finaliser of MurmurHash3 (Appleby, public domain)."""
-    tie = view.roster.guide_hash.take(view.guide)
-    tie ^= (view.requests.member_hash ^ np.uint32(seed % 2**32)).take(view.lead)
+    tie = roster.guide_hash.take(guide)
+    tie ^= (requests.member_hash ^ np.uint32(seed % 2**32)).take(lead)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         tie ^= tie >> np.uint32(shift)
         tie *= np.uint32(factor)
     return tie ^ tie >> np.uint32(16)
 
 
-def _sort_key(score: F32s, tie: U32s) -> npt.NDArray[np.uint64]:
+def _likely(score: F32s, start: I64s, most: int) -> Rows:
+    """The positions of all scores that may be among the ``most`` highest of their run, ties included.
+
+    Runs of about the same length are cut together as a matrix, row by row, which numpy does in vectors.
+    """
+    length = np.diff(start)
+    least = np.full(length.size, -np.inf, np.float32)
+    low, width = 2 * most, 4 * most
+    if length.max(initial=0) <= low:
+        return np.arange(score.size)
+    while low < length.max():
+        rows = np.flatnonzero((length > low) & (length <= width))
+        if rows.size:
+            matrix = np.full((rows.size, width), -np.inf, np.float32)
+            filled = np.arange(width) < length[rows, None]
+            matrix[filled] = score[spans(start[rows], length[rows])]
+            least[rows] = np.partition(matrix, width - most, axis=1)[:, width - most]
+        low, width = width, width * 2
+    return np.flatnonzero(score >= np.repeat(least, length))
+
+
+def _sort_key(score: F32s, tie: U32s) -> U64s:
     """One integer per pair, lowest first: floats that are not negative compare as their bits do."""
     worst_first = score.view(np.uint32)
     return (~worst_first).astype(np.uint64) << _HALF | tie
 
 
-def _first(key: npt.NDArray[np.uint64], start: I64s, most: int) -> tuple[Rows, I32s]:
-    """The positions of the ``most`` lowest keys of each run, lowest first, and where each run's begin.
-
-    Runs of about the same length are sorted together as a matrix, row by row, which numpy does in vectors.
-    """
+def _first(key: U64s, start: I64s, most: int) -> tuple[Rows, I32s]:
+    """The positions of the ``most`` lowest keys of each run, lowest first, and where each run's begin."""
     length = np.diff(start)
     kept = np.minimum(length, most)
     out_start = np.concatenate(([0], np.cumsum(kept)))
@@ -108,19 +94,10 @@ def _first(key: npt.NDArray[np.uint64], start: I64s, most: int) -> tuple[Rows, I
             column = np.arange(width)
             place = np.minimum(start[rows, None] + column, key.size - 1)
             matrix = np.where(column < length[rows, None], key[place], np.iinfo(np.uint64).max)
-            best = _lowest(matrix, most)
+            best = np.argsort(matrix, axis=1)[:, :most]
             filled = np.arange(best.shape[1]) < kept[rows, None]
             out[(out_start[rows, None] + np.arange(best.shape[1]))[filled]] = (start[rows, None] + best)[
                 filled
             ]
         low, width = width, width * 2
     return out, out_start.astype(np.int32)
-
-
-def _lowest(matrix: npt.NDArray[np.uint64], most: int) -> Rows:
-    """The columns of the ``most`` lowest entries of each row, lowest first."""
-    if matrix.shape[1] <= 4 * most:
-        return np.argsort(matrix, axis=1)[:, :most]
-    few = np.argpartition(matrix, most, axis=1)[:, :most]
-    order = np.argsort(np.take_along_axis(matrix, few, axis=1), axis=1)
-    return np.take_along_axis(few, order, axis=1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I32s, U8s, U32s
+from scoring.arrays import Bools, F32s, I32s, I64s, Pairs, U8s, U32s
 from scoring.layout import ZONE_BITS, ZONES_ALL
 from scoring.roster import Roster
 from topics.fields import Tier
@@ -21,13 +21,16 @@ from topics.reservations import Reservation
 TIERS: tuple[Tier, ...] = get_args(Tier)
 _TIER_NUMBERS = {tier: number for number, tier in enumerate(TIERS)}
 NO_NEED, UNKNOWN_NEED = -1, -2
+#: No quota, no last contact.
+NONE = -1
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Requests:
     """n requests; rows of stores and guides are of the roster they were made for. -1 stands for none.
 
-    ``cell`` and ``owner_row`` come from the member's state and are filled in by the caller.
+    What comes from elsewhere than the event, from ``cell`` on, is filled in by the caller; left alone it
+    means that nothing is known, and changes no decision.
     """
 
     lat: F32s  #: degrees, NaN unknown
@@ -35,29 +38,40 @@ class Requests:
     brand: I32s  #: number in ``roster.brands``
     store_row: I32s  #: the named store
     fixed_store: Bools  #: only the named store will do
-    cell: I32s  #: index into ``roster.cells``; without a cell there are no candidates
-    owner_row: I32s  #: the guide the member belongs to
     zone_mask: U8s  #: price zones that will do; 1 full, 2 special, 3 either
     need_tags: npt.NDArray[np.int16]  #: [n, up to 16] tags, NO_NEED on the right, UNKNOWN_NEED: nobody has it
     tier: U8s  #: index into TIERS
+    value_fen: I64s  #: expected value, 0 unknown
+    arrival_ms: I64s  #: when the lead came in, epoch ms: who waits longer comes first
     stock_named: Bools  #: names stores that hold the goods, known here or not
-    stock_lead: I32s  #: flat: the row of a request ...
-    stock_store: I32s  #: ... and the row of a store that holds its goods
+    stock: Pairs  #: requests and stores that hold their goods
     member_hash: U32s  #: of kind and id, for ties
+
+    cell: I32s  #: index into ``roster.cells``; without a cell there are no candidates
+    owner_row: I32s  #: the guide the member belongs to
+    last_row: I32s  #: the guide who served the member last
+    last_contact_ms: I64s  #: the member's last interaction, epoch ms
+    partner_left: I32s  #: how many leads its partner's quota still allows; NONE without a quota
+    declined: Pairs = field(default_factory=Pairs)  #: requests and guides who declined them before
+    no_slot: Pairs = field(default_factory=Pairs)  #: requests and stores without a free slot for them
 
     def __len__(self) -> int:
         """How many requests."""
         return self.brand.size
 
+    @property
+    def need_count(self) -> I32s:
+        """How many needs each has."""
+        return (self.need_tags != NO_NEED).sum(axis=1, dtype=np.int32)
+
 
 def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
-    """Lay out a batch; ``cell`` and ``owner_row`` are -1 until the caller fills them in."""
+    """Lay out a batch, without what the caller has to fill in."""
     n = len(events)
     place: list[tuple[float | None, float | None]] = [(None, None)] * n
     fixed = np.zeros(n, np.bool_)
     zone = np.full(n, ZONES_ALL, np.uint8)
-    stock: list[tuple[int, int]] = []
-    stock_named = np.zeros(n, np.bool_)
+    stock: list[tuple[int, str, str]] = []
     ids = [""] * n
     for row, event in enumerate(events):
         if isinstance(event, Reservation):
@@ -69,28 +83,44 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
         if event.price_zone is not None:
             zone[row] = ZONE_BITS[event.price_zone]
         if event.in_stock:
-            stock_named[row] = True
-            held = {roster.store_row(event.brand, store_id) for store_id in event.in_stock}
-            stock.extend((row, store) for store in held if store >= 0)
+            stock.extend((row, event.brand, store_id) for store_id in {*event.in_stock})
     lat, lon = np.array(place, np.float32).reshape(-1, 2).T.copy()
-    stock_columns = np.array(stock, np.int32).reshape(-1, 2).T.copy()
-    named = [-1 if e.store_id is None else roster.store_row(e.brand, e.store_id) for e in events]
+    stock_named = np.zeros(n, np.bool_)
+    stock_named[[row for row, _, _ in stock]] = True
     return Requests(
         lat=lat,
         lon=lon,
         brand=np.array([roster.brands.get(e.brand, -1) for e in events], np.int32),
-        store_row=np.array(named, np.int32),
+        store_row=_named_stores(events, roster),
         fixed_store=fixed,
-        cell=np.full(n, -1, np.int32),
-        owner_row=np.full(n, -1, np.int32),
         zone_mask=zone,
         need_tags=_need_tags(events, roster),
         tier=np.array([_TIER_NUMBERS[e.tier or "prospect"] for e in events], np.uint8),
+        value_fen=np.array([e.value_fen or 0 for e in events], np.int64),
+        arrival_ms=np.array([e.occurred_at_ms for e in events], np.int64),
         stock_named=stock_named,
-        stock_lead=stock_columns[0],
-        stock_store=stock_columns[1],
+        stock=_stock(stock, roster),
         member_hash=np.array([zlib.crc32(name.encode()) for name in ids], np.uint32),
+        cell=np.full(n, -1, np.int32),
+        owner_row=np.full(n, -1, np.int32),
+        last_row=np.full(n, -1, np.int32),
+        last_contact_ms=np.full(n, NONE, np.int64),
+        partner_left=np.full(n, NONE, np.int32),
     )
+
+
+def _named_stores(events: Sequence[Lead | Reservation], roster: Roster) -> I32s:
+    named = [row for row, event in enumerate(events) if event.store_id is not None]
+    rows = np.full(len(events), -1, np.int32)
+    ids = [events[row].store_id or "" for row in named]
+    rows[named] = roster.store_ids.rows([events[row].brand for row in named], ids)
+    return rows
+
+
+def _stock(stock: Sequence[tuple[int, str, str]], roster: Roster) -> Pairs:
+    rows = roster.store_ids.rows([brand for _, brand, _ in stock], [store_id for *_, store_id in stock])
+    request = np.array([row for row, _, _ in stock], np.int32)
+    return Pairs(request[rows >= 0], rows[rows >= 0])
 
 
 def _need_tags(events: Sequence[Lead | Reservation], roster: Roster) -> npt.NDArray[np.int16]:

@@ -1,4 +1,4 @@
-"""Who is looked at for each lead: the named store's guides, the owner, and the guides of stores nearby."""
+"""Who is looked at for each lead: guides of nearby stores, of the named store, of headquarters; owner, last server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import F32s, I32s, Rows, spans
-from scoring.near import Search, near
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans
+from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.roster import Roster
+
+
+@dataclass(slots=True, eq=False)
+class Runs:
+    """Candidates, ascending by lead: for each pair of a lead and a store some of its guides, which are one run."""
+
+    lead: I32s
+    store: I32s
+    first: I32s  #: row of the first guide
+    count: I32s
+    km: F32s  #: from the lead's place to the store; infinite where nobody knows
 
 
 @dataclass(slots=True, eq=False)
@@ -24,40 +35,115 @@ class Candidates:
 
 
 def candidates(requests: Requests, roster: Roster, policy: Policy) -> Candidates:
+    """The guides worth scoring, all of the lead's brand and cell, one by one; see `runs`."""
+    found = runs(requests, roster, policy)
+    return Candidates(
+        lead_row=np.repeat(found.lead, found.count),
+        guide_row=spans(found.first, found.count).astype(np.int32),
+        km=np.repeat(found.km, found.count),
+    )
+
+
+def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     """The guides worth scoring, all of the lead's brand and cell.
 
-    Nearby is the disc that doubles from 2 km until it holds ``candidates_min`` guides of the cell, or reaches
-    ``radius_km``. A request that fixes its store gets that store's guides and no others. A lead without
-    coordinates stands where its named store is, else its owner's.
+    Nearby is the disc of 2 km whose area doubles until it holds ``candidates_min`` guides of the cell, or
+    reaches ``radius_km``; where it never holds enough, the guides of the cell's headquarters join in. A request that
+    fixes its store gets that store's guides and no others. A lead without coordinates stands where its named
+    store is, else its owner's, else nowhere.
     """
     lat, lon = _places(requests, roster)
+    free = (requests.cell >= 0) & ~requests.fixed_store
+    one_cell = len(roster.cells) == 1
     search = Search(
-        lat=np.where((requests.cell >= 0) & ~requests.fixed_store, lat, np.float32(np.nan)),
+        lat=np.where(free, lat, np.float32(np.nan)),
         lon=lon,
         brand=requests.brand,
-        keep=lambda lead, store: roster.store_cell.take(store) == requests.cell.take(lead),
-        worth_before=roster.store_guides_start,
+        keep=lambda lead, store: (
+            np.ones(lead.size, np.bool_)
+            if one_cell
+            else roster.store_cell.take(store) == requests.cell.take(lead)
+        ),
+        worth=roster.store_guides_count,
+        worth_before=roster.square_worth,
         need=policy.candidates_min,
         sparse=roster.cell_guides[requests.cell] < policy.candidates_min,
         radius_km=policy.radius_km,
     )
     around = near(search, roster)
-    xyz = grid.unit(lat, lon)
-    named_lead, named, named_km = _named(requests, roster, xyz, around.disc_km)
-    owned_lead, owner, owner_km = _owned(requests, roster, xyz, around.disc_km)
-    store = np.concatenate((around.store, named))
-    first, end = roster.store_guides_start.take(store), roster.store_guides_start.take(store + 1)
-    lead = np.concatenate((around.place, named_lead, owned_lead))
-    count = np.concatenate((end - first, np.ones_like(owner)))
-    first = np.concatenate((first, owner))
-    km = np.concatenate((around.km, named_km, owner_km))
-    order = np.argsort(lead, kind="stable")
-    count = count[order]
-    return Candidates(
-        lead_row=np.repeat(lead[order].astype(np.int32), count),
-        guide_row=spans(first[order], count).astype(np.int32),
-        km=np.repeat(km[order], count),
+    reach = _Reach(requests, roster, grid.unit(lat, lon), around, free & around.short)
+    whole = [(around.place, around.store, around.km), reach.named(), reach.headquarters()]
+    single = [reach.joined(requests.owner_row), reach.last()]
+    lead = np.concatenate([part[0] for part in whole + single])
+    store = np.concatenate([part[1] for part in whole] + [roster.guide_store[part[1]] for part in single])
+    km = np.concatenate([part[2] for part in whole + single])
+    alone = [part[1] for part in single]
+    n_whole = store.size - sum(guide.size for guide in alone)
+    first = np.concatenate((roster.store_guides_start.take(store[:n_whole]), *alone))
+    count = np.concatenate(
+        (roster.store_guides_count.take(store[:n_whole]), *(np.ones_like(g) for g in alone))
     )
+    order = np.argsort(lead, kind="stable")
+    return Runs(
+        lead[order].astype(np.int32),
+        store[order].astype(np.int32),
+        first[order].astype(np.int32),
+        count[order].astype(np.int32),
+        km[order],
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Reach:
+    """Who joins in beside the guides around: each method gives flat ``(lead, store or guide, km)``."""
+
+    requests: Requests
+    roster: Roster
+    xyz: F32s
+    around: Near
+    short: Bools  #: leads that headquarters' guides join
+
+    def named(self) -> tuple[Rows, Rows, F32s]:
+        """Leads whose named store is of their cell and outside of their disc, and the store."""
+        lead = np.flatnonzero(self.requests.store_row >= 0)
+        store = self.requests.store_row[lead]
+        km, outside = self._outside(lead, store)
+        return lead[outside], store[outside], km[outside]
+
+    def headquarters(self) -> tuple[Rows, Rows, F32s]:
+        """Leads that are short of guides, and the cell's stores of kind hq, unless named or in the disc."""
+        short, hq = np.flatnonzero(self.short), self.roster.hq_stores
+        if not short.size or not hq.size:
+            return short[:0], hq[:0], self.around.km[:0]
+        cell = self.roster.store_cell[hq]
+        order = np.argsort(cell, kind="stable")
+        first = np.searchsorted(cell[order], self.requests.cell[short])
+        count = np.searchsorted(cell[order], self.requests.cell[short], side="right") - first
+        lead, store = np.repeat(short, count), hq[order][spans(first, count)]
+        km, outside = self._outside(lead, store)
+        outside &= store != self.requests.store_row[lead]
+        return lead[outside], store[outside], km[outside]
+
+    def joined(self, guide_row: I32s) -> tuple[Rows, Rows, F32s]:
+        """Leads whose guide of this column is of their cell, and of none of the stores above, and the guide."""
+        lead = np.flatnonzero((guide_row >= 0) & ~self.requests.fixed_store)
+        guide = guide_row[lead]
+        store = self.roster.guide_store[guide]
+        km, wanted = self._outside(lead, store)
+        wanted &= store != self.requests.store_row[lead]
+        wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
+        return lead[wanted], guide[wanted].astype(np.int64), km[wanted]
+
+    def last(self) -> tuple[Rows, Rows, F32s]:
+        """Leads and their last server, where that is not the owner."""
+        row = self.requests.last_row
+        return self.joined(np.where(row == self.requests.owner_row, np.int32(-1), row))
+
+    def _outside(self, lead: Rows, store: Rows) -> tuple[F32s, Bools]:
+        km = grid.distance_km(self.xyz, lead, self.roster.store_xyz, store)
+        km[np.isnan(km)] = np.inf
+        same_cell = self.roster.store_cell[store] == self.requests.cell[lead]
+        return km, same_cell & (km > self.around.disc_km[lead])
 
 
 def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
@@ -70,7 +156,8 @@ def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
         lon=requests.lon,
         brand=requests.brand,
         keep=lambda _, store: roster.store_active.take(store),
-        worth_before=np.arange(len(roster.store_ids) + 1),
+        worth=None,
+        worth_before=np.arange(roster.square_key.size + 1),
         need=1,
         sparse=np.zeros(len(requests), np.bool_),
         radius_km=policy.radius_km,
@@ -79,7 +166,7 @@ def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
     # Floats that are not negative compare as their bits do, so one integer holds distance and hash.
     distance = around.km.view(np.uint32).astype(np.uint64) << np.uint64(32)
     key = distance | roster.store_hash.take(around.store)
-    best = np.full(len(requests), np.iinfo(np.uint64).max)
+    best: U64s = np.full(len(requests), np.iinfo(np.uint64).max)
     np.minimum.at(best, around.place, key)
     won = key == best.take(around.place)
     nearest = np.full(len(requests), -1, np.int32)
@@ -90,7 +177,7 @@ def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
 def km_to_guides(requests: Requests, roster: Roster, lead: Rows, guide: Rows) -> F32s:
     """Kilometres from leads to guides' stores, the very floats that `candidates` gives for these pairs.
 
-    Infinite for a lead that nobody can place: it has no candidates, but may have had a guide before.
+    Infinite for a lead that nobody can place.
     """
     xyz = grid.unit(*_places(requests, roster))
     km = grid.distance_km(xyz, lead, roster.store_xyz, roster.guide_store.take(guide))
@@ -100,30 +187,10 @@ def km_to_guides(requests: Requests, roster: Roster, lead: Rows, guide: Rows) ->
 def _places(requests: Requests, roster: Roster) -> tuple[F32s, F32s]:
     """Where each lead stands, in degrees: NaN where nobody knows."""
     lat, lon = requests.lat.copy(), requests.lon.copy()
-    owned = np.flatnonzero(requests.owner_row >= 0)
+    owned: I64s = np.flatnonzero(requests.owner_row >= 0)
     owner_store = np.full_like(requests.store_row, -1)
     owner_store[owned] = roster.guide_store[requests.owner_row[owned]]
     for store in (requests.store_row, owner_store):
         blank = np.flatnonzero(np.isnan(lat) & (store >= 0))
         lat[blank], lon[blank] = roster.store_lat[store[blank]], roster.store_lon[store[blank]]
     return lat, lon
-
-
-def _named(requests: Requests, roster: Roster, xyz: F32s, disc_km: F32s) -> tuple[Rows, Rows, F32s]:
-    """Leads whose named store is of their cell and outside of their disc, that store, and how far it is."""
-    lead = np.flatnonzero(requests.store_row >= 0)
-    store = requests.store_row[lead]
-    km = grid.distance_km(xyz, lead, roster.store_xyz, store)
-    wanted = (roster.store_cell[store] == requests.cell[lead]) & (km > disc_km[lead])
-    return lead[wanted], store[wanted], km[wanted]
-
-
-def _owned(requests: Requests, roster: Roster, xyz: F32s, disc_km: F32s) -> tuple[Rows, Rows, F32s]:
-    """Leads whose owner is of their cell, not in their disc nor of their named store, and the owner."""
-    lead = np.flatnonzero((requests.owner_row >= 0) & ~requests.fixed_store)
-    owner = requests.owner_row[lead]
-    store = roster.guide_store[owner]
-    km = grid.distance_km(xyz, lead, roster.store_xyz, store)
-    wanted = (roster.store_cell[store] == requests.cell[lead]) & (km > disc_km[lead])
-    wanted &= store != requests.store_row[lead]
-    return lead[wanted], owner[wanted].astype(np.int64), km[wanted]

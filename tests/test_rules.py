@@ -18,14 +18,14 @@ from router.rules.offers import Answer, assignment, cell_of_queue, queue_of, sto
 from router.rules.ownership import read_bindings
 from router.rules.placing import Home, offers, proposals, settle
 from router.rules.reasons import decision, winners
+from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
-from scoring.explain import explain
+from scoring.explain import explain, reasons
 from scoring.features import FEATURES
 from scoring.layout import cell_name
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
-from scoring.roster import build
 from tests.scoring_world import NOW_MS, world, worlds
 from topics.assignments import Assignment, Decision
 from topics.bindings import Binding
@@ -198,9 +198,8 @@ def decided(around, policy):
         *requests(LEADS, *[event for event in around.events if isinstance(event, Lead)]),
         *requests(RESERVATIONS, *[event for event in around.events if isinstance(event, Reservation)]),
     ]
-    homes = [
-        Home(around.homes[each.lead_id][0] or "b/-", around.homes[each.lead_id][1] or "") for each in batch
-    ]
+    known = [around.homes[each.lead_id] for each in batch]
+    homes = [Home(home.cell or "b/-", home.owner or "") for home in known]
     wanted = columns([request.event for request in batch], roster)
     settle(wanted, batch, homes, roster)
     ranking = rank(wanted, roster, policy, NOW_MS)
@@ -211,7 +210,8 @@ def decided(around, policy):
         state, choice = ("offered", entries[0]) if entries else ("waiting", each.queue)
         result = "ok" if entries else "waiting"
         answers.append(Answer(result, 1, int(bool(entries)), f"{state} {each.terms} {choice}"))
-    why = explain(ranking, wanted, roster, policy, NOW_MS, rows=winners(batch, answers, roster))
+    why = reasons(ranking, wanted, roster, policy, NOW_MS)
+    why = explain(why, policy.runners_up, winners(batch, answers, roster))
     return roster, batch, homes, ranking, asked, answers, why
 
 
@@ -248,14 +248,14 @@ def test_a_decision_says_why(around):
         assert decode(Decision, encode(reasons)) == reasons
         assert decode(Assignment, encode(made)) == made
         assert (reasons.lead_id, reasons.kind, reasons.seq) == (made.lead_id, made.kind, made.seq)
-        assert set(reasons.filters) <= {name for name, _ in ELIGIBILITY}
+        assert set(reasons.filters) <= {each.name for each in ELIGIBILITY}
         assert reasons.candidates == ranking.seen[row]
         if made.guide_id is None:
             assert (reasons.queue, reasons.score, reasons.runners_up) == (made.queue, None, ())
             continue
         assert reasons.guide_id == made.guide_id
         assert reasons.score == pytest.approx(made.score, abs=2e-4)
-        assert list(reasons.contributions) == [name for name, _ in FEATURES]
+        assert list(reasons.contributions) == [each.name for each in FEATURES]
         assert sum(reasons.contributions.values()) == pytest.approx(reasons.score, abs=5e-4)
         for other in reasons.runners_up:
             assert other.guide_id != made.guide_id

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoring import features
+from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
-from scoring.explain import explain
+from scoring.explain import explain, reasons
 from scoring.features import FEATURES
+from scoring.layout import cell_name
+from scoring.opening import WEEKDAYS
 from scoring.policy import Policy
-from scoring.rank import Ranking, rank, scores
+from scoring.rank import Ranking, rank
 from scoring.requests import NO_NEED, columns
 from scoring.retrieve import candidates
-from scoring.roster import build, effective_capacity
+from scoring.roster import effective_capacity
+from scoring.score import scores
 from scoring.view import View
 from tests.scoring_world import NOW_MS, event_id, world, worlds
 from topics.guides import Guide
@@ -26,7 +34,11 @@ POLICIES = st.builds(
     radius_km=st.sampled_from((3.0, 500.0)),
     candidates_min=st.sampled_from((1, 1000)),
     shortlist_max=st.sampled_from((1, 2, 3, 16)),
-    filters=st.lists(st.sampled_from([name for name, _ in ELIGIBILITY]), unique=True).map(tuple)
+    skill_level_min=st.sampled_from((1, 3)),
+    level_min=st.sampled_from(({}, {"vip": 7, "prospect": 2})),
+    reserve_top=st.sampled_from((0, 0.5, 1)),
+    fair_horizon=st.sampled_from((0, 2.0)),
+    filters=st.lists(st.sampled_from([each.name for each in ELIGIBILITY]), unique=True).map(tuple)
     | st.just(Policy().filters),
 )
 
@@ -44,7 +56,7 @@ def shuffled(view, seed):
     return order, View(view.requests, view.roster, view.policy, view.now_ms, *pairs)
 
 
-@pytest.mark.parametrize(("name", "feature"), FEATURES)
+@pytest.mark.parametrize(("name", "feature"), [(each.name, each.value) for each in FEATURES])
 @given(world=worlds(), policy=POLICIES, seed=st.integers(0, 99))
 def test_a_feature_is_a_number_of_0_to_1_wherever_the_pair_stands(name, feature, world, policy, seed):
     view = view_of(world, policy)
@@ -56,7 +68,7 @@ def test_a_feature_is_a_number_of_0_to_1_wherever_the_pair_stands(name, feature,
     assert feature(other).tobytes() == values[order].tobytes()
 
 
-@pytest.mark.parametrize(("name", "allows"), ELIGIBILITY)
+@pytest.mark.parametrize(("name", "allows"), [(each.name, each.allows) for each in ELIGIBILITY])
 @given(world=worlds(), policy=POLICIES, seed=st.integers(0, 99))
 def test_a_filter_is_a_mask_wherever_the_pair_stands(name, allows, world, policy, seed):
     view = view_of(world, policy)
@@ -72,32 +84,84 @@ def zones(guide, store):
     return sold & set(guide.price_zones or sold)
 
 
-def may_take(world, event, guide, store):
+def is_open(store):
+    if not store.hours:
+        return all(day != local(store).date().isoformat() for day in store.closed_days)
+    for back in range(3):
+        day = local(store).date() - timedelta(days=back)
+        opens, closes = store.hours.get(WEEKDAYS[day.weekday()], "00:00-00:00").split("-")
+        begin, end = (int(t[:2]) * 60 + int(t[3:]) for t in (opens, closes))
+        minute = local(store).hour * 60 + local(store).minute + back * 1440
+        if begin <= minute < end and day.isoformat() not in store.closed_days:
+            return True
+    return False
+
+
+def local(store):
+    return datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(
+        hours=-5 if store.timezone == "America/New_York" else 8
+    )
+
+
+def may_take(world, event, guide, store, policy):
     """Each filter over again on the events themselves, in the order of the list."""
     price_zone = getattr(event, "price_zone", None)
+    home, capacity = world.homes[event_id(event)], 2 if guide.capacity is None else guide.capacity
     offline = {(p.brand, p.guide_id) for p in world.presence if p.status == "offline"}
     return {
         "active": guide.active and store.active,
+        "shifts": not guide.shifts or any(span.from_ms <= NOW_MS < span.to_ms for span in guide.shifts),
+        "hours": is_open(store),
+        "partner_quota": home.partner_left != 0,
+        "tier_level": (guide.level or 5) >= policy.level_min[event.tier or "prospect"],
+        "reserve": event.tier == policy.tier_order[0]
+        or int(guide.guide_id[1:]) % 4 < capacity - int(capacity * policy.reserve_top)
+        or not policy.reserve_top,
+        "book": guide.book_max is None
+        or int(guide.guide_id[1:]) % 5 < guide.book_max
+        or home.owner == guide.guide_id,
+        "declined": guide.guide_id not in home.declined,
         "present": (guide.brand, guide.guide_id) not in offline,
         "leave": not any(span.from_ms <= NOW_MS < span.to_ms for span in guide.leave),
-        "capacity": int(guide.guide_id[1:]) % 4 < (2 if guide.capacity is None else guide.capacity),
+        "capacity": int(guide.guide_id[1:]) % 4 < capacity,
         "price_zone": bool(zones(guide, store) & ({price_zone} if price_zone else {"full", "special"})),
-        "skills": set(event.needs) <= guide.skills.keys(),
+        "skills": all(guide.skills.get(need, 0) >= policy.skill_level_min for need in event.needs),
         "stock": not getattr(event, "in_stock", ()) or store.store_id in event.in_stock,
     }
 
 
-def value_of(name, world, event, guide, store):
-    """Some features over again on the events themselves."""
+def value_of(name, world, event, guide, store, policy):
+    """Each feature but the distance over again on the events themselves."""
     capacity = 2 if guide.capacity is None else guide.capacity
     price_zone = getattr(event, "price_zone", None)
+    home, number, value = world.homes[event_id(event)], int(guide.guide_id[1:]), event.value_fen or 0
+    clock = 1 + 0.3 * len(cell_name(store.brand, store.market))
+    since = NOW_MS - home.last_contact_ms
+    window_ms = policy.window_h * 3_600_000
+    urgent = since / window_ms if home.last_contact_ms >= 0 and 0 <= since < window_ms else 0
+
+    def beta(hits, tries, mean):
+        left = 0.5 ** (number / policy.half_life_days)
+        return (mean * policy.prior_strength + hits * left) / (policy.prior_strength + tries * left)
+
     sold = zones(guide, store)
     return {
         "skills": sum(guide.skills.get(n, 0) for n in event.needs) / (5 * len(event.needs))
         if event.needs
         else 1,
         "free_capacity": max(0, capacity - int(guide.guide_id[1:]) % 4) / capacity if capacity else 0,
-        "owner": float(world.homes[event_id(event)][1] == guide.guide_id),
+        "owner": float(home.owner == guide.guide_id),
+        "last_server": float(home.last == guide.guide_id),
+        "book": 1.0
+        if guide.book_max is None
+        else max(0, guide.book_max - number % 5) / max(guide.book_max, 1),
+        "responsiveness": beta(number % 11 // 2, number % 11, policy.response_mean),
+        "conversion": beta(number % 6 // 3, number % 6, policy.conversion_mean),
+        "turn": 0 if guide.weight == 0 else 1 / (1 + max(0, number % 7 * 0.4 - clock + policy.fair_horizon)),
+        "store_fit": policy.kind_fit[store.kind] * (0.5 if store.store_id in home.no_slot else 1),
+        "preferences": sum(n in guide.prefers for n in event.needs) / len(event.needs) if event.needs else 0,
+        "value_level": 1 - value / (value + policy.value_half_fen) * (1 - ((guide.level or 5) - 1) / 9),
+        "urgency": 1 - urgent * (1 - beta(number % 11 // 2, number % 11, policy.response_mean)),
         "store": float(event.store_id == store.store_id),
         "price_zone": 1.0 if price_zone is None else (price_zone in sold) / len(sold) if sold else 0,
     }.get(name)
@@ -108,23 +172,25 @@ def test_filters_and_features_mean_what_they_say(world, policy):
     view = view_of(world, policy)
     guides = {g.guide_id: g for g in world.guides}
     stores = {(s.brand, s.store_id): s for s in world.stores}
-    masks = [allows(view) for _, allows in ELIGIBILITY]
-    values = {name: feature(view) for name, feature in FEATURES}
+    masks = [each.allows(view) for each in ELIGIBILITY]
+    values = {each.name: each.value(view) for each in FEATURES}
     for pair in range(len(view)):
         event = world.events[view.lead[pair]]
         guide = guides[view.roster.guide_ids[view.guide[pair]]]
         store = stores[guide.brand, guide.store_id]
-        wanted = may_take(world, event, guide, store)
-        assert {name: bool(m[pair]) for (name, _), m in zip(ELIGIBILITY, masks, strict=True)} == wanted
+        wanted = may_take(world, event, guide, store, policy)
+        assert {each.name: bool(m[pair]) for each, m in zip(ELIGIBILITY, masks, strict=True)} == wanted
         for name, value in values.items():
-            told = value_of(name, world, event, guide, store)
-            assert told is None or value[pair] == pytest.approx(told, abs=1e-6), name
+            told = value_of(name, world, event, guide, store, policy)
+            # what fades with time is looked up in steps of 0.3 %
+            assert told is None or value[pair] == pytest.approx(told, abs=2e-3), name
+        assert sum(value_of(name, world, event, guide, store, policy) is None for name in values) == 1
 
 
 def test_distance_is_one_half_at_half_distance():
     view = view_of(world(1), Policy(distance_half_km=7))
     view.km = np.array([0, 7, 21], np.float32)
-    assert dict(FEATURES)["distance"](view).tolist() == [1, 0.5, 0.25]
+    assert features.distance(view).tolist() == [1, 0.5, 0.25]
 
 
 def by_name(ranking, world, roster):
@@ -160,19 +226,19 @@ def test_a_shortlist_holds_the_best_of_the_eligible_of_its_cell(world, policy):
     score = scores(view)
     assert ranking.start[0] == 0
     for row, event in enumerate(world.events):
-        reasons = dict.fromkeys(dict(ELIGIBILITY), 0)
+        reasons_ = dict.fromkeys([each.name for each in ELIGIBILITY], 0)
         eligible = {}
         pairs = np.flatnonzero(view.lead == row)
         for pair in pairs:
             guide = guides[roster.guide_ids[view.guide[pair]]]
-            may = may_take(world, event, guide, stores[guide.brand, guide.store_id])
-            refusing = [name for name, fine in may.items() if not fine and name in policy.filters]
+            may = may_take(world, event, guide, stores[guide.brand, guide.store_id], policy)
+            refusing = [name for name in reasons_ if not may[name] and name in policy.filters]
             if refusing:
-                reasons[refusing[0]] += 1
+                reasons_[refusing[0]] += 1
             else:
                 eligible[int(view.guide[pair])] = float(score[pair])
         assert ranking.seen[row] == len(pairs)
-        assert ranking.filtered[row].tolist() == list(reasons.values())
+        assert ranking.filtered[row].tolist() == list(reasons_.values())
         mine = slice(ranking.start[row], ranking.start[row + 1])
         shortlist = ranking.guide_row[mine].tolist()
         best = sorted(eligible.values(), reverse=True)[: policy.shortlist_max]
@@ -188,7 +254,7 @@ def test_the_explanation_sums_to_the_score(world, policy):
     roster = world.roster()
     requests = world.requests(roster)
     ranking = rank(requests, roster, policy, NOW_MS)
-    why = explain(ranking, requests, roster, policy, NOW_MS)
+    why = explain(reasons(ranking, requests, roster, policy, NOW_MS), policy.runners_up)
     assert why.contributions.shape == (len(requests), len(FEATURES))
     for row in range(len(requests)):
         shortlist = ranking.guide_row[ranking.start[row] : ranking.start[row + 1]].tolist()
@@ -207,13 +273,13 @@ def test_the_explanation_is_of_the_guide_whom_the_claim_took():
     made = world(3, n_stores=4, n_guides=60)
     roster = made.roster()
     requests = made.requests(roster)
-    policy = Policy(runners_up=2)
+    policy = Policy(runners_up=2, filters=("active",))
     ranking = rank(requests, roster, policy, NOW_MS)
     row = int(np.argmax(np.diff(ranking.start)))
     first, second, third = ranking.guide_row[ranking.start[row] : ranking.start[row] + 3].tolist()
     rows = np.full(len(requests), -1, np.int32)
     rows[row] = second
-    why = explain(ranking, requests, roster, policy, NOW_MS, rows=rows)
+    why = explain(reasons(ranking, requests, roster, policy, NOW_MS), policy.runners_up, rows)
     assert why.score[row] == ranking.score[ranking.start[row] + 1]
     assert why.runner_up[row].tolist() == [first, third]
     assert why.margin[row, 0] <= 0 <= why.margin[row, 1]
@@ -225,15 +291,18 @@ def test_a_guide_kept_from_before_is_explained_where_nobody_knows_the_place():
     requests, roster = equals(n_guides=1, n_leads=1)
     requests.lat[:] = requests.lon[:] = np.nan
     ranking = rank(requests, roster, Policy(), NOW_MS)
-    why = explain(ranking, requests, roster, Policy(), NOW_MS, rows=np.zeros(1, np.int32))
     assert ranking.seen.tolist() == [0]
-    assert why.contributions[0, 0] == 0
-    assert 0 < why.score[0] < 1
+    listed = replace(ranking, start=np.array([0, 1]), guide_row=np.zeros(1, np.int32), score=np.array([0.4]))
+    why = explain(reasons(listed, requests, roster, Policy(), NOW_MS), 3, np.zeros(1, np.int32))
+    named = dict(zip([each.name for each in FEATURES], why.contributions[0].tolist(), strict=True))
+    assert named["distance"] == 0
+    assert 0 < sum(named.values()) < 1
+    assert why.score[0] == np.float32(0.4)
 
 
 def equals(n_guides, n_leads):
     """Guides that differ in nothing, and leads that all stand at their store."""
-    store = Store(store_id="s", brand="b", version=1, lat=1, lon=1, kind="hq", active=True)
+    store = Store(store_id="s", brand="b", version=1, lat=1, lon=1, kind="franchise", active=True)
     guides = [
         Guide(guide_id=f"g{i}", brand="b", version=1, store_id="s", active=True) for i in range(n_guides)
     ]
@@ -279,7 +348,7 @@ def test_nobody_is_listed_when_nobody_may(world):
     assert not ranking.guide_row.size
     assert (ranking.filtered.sum(axis=1) == ranking.seen).all()
     assert not effective_capacity(roster, NOW_MS).any()
-    assert (explain(ranking, requests, roster, Policy(), NOW_MS).winner == -1).all()
+    assert (explain(reasons(ranking, requests, roster, Policy(), NOW_MS), 3).winner == -1).all()
 
 
 def test_needs_are_padded_on_the_right():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring import grid
+from scoring import grid, layout
+from scoring.build import build
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
 from scoring.retrieve import candidates, nearest_store
-from scoring.roster import build
 from tests.scoring_world import NOW_MS, REGIONS, World, world, worlds
 from topics.guides import Guide
 from topics.leads import Lead
@@ -41,10 +42,10 @@ def expected(row, requests, roster, policy):
     for store in (named, roster.guide_store[owner] if owner >= 0 else -1):
         if np.isnan(lat) and store >= 0:
             lat, lon = roster.store_lat[store], roster.store_lon[store]
-    if cell < 0 or np.isnan(lat):
+    if cell < 0:
         return {}
     km = {
-        s: km_between(lat, lon, roster, s)
+        s: float("inf") if np.isnan(lat) else km_between(lat, lon, roster, s)
         for s in range(len(roster.store_ids))
         if roster.store_cell[s] == cell
     }
@@ -53,12 +54,15 @@ def expected(row, requests, roster, policy):
     radius_km = min(grid.SQUARE_KM, policy.radius_km)
     while not requests.fixed_store[row]:
         stores = {s for s in km if km[s] <= radius_km}
-        if radius_km == policy.radius_km or sum(len(guides[s]) for s in stores) >= policy.candidates_min:
+        enough = sum(len(guides[s]) for s in stores) >= policy.candidates_min
+        if radius_km == policy.radius_km or enough:
+            stores |= set() if enough else {s for s in km if roster.store_kind[s] == layout.HQ}
             break
-        radius_km = min(radius_km * 2, policy.radius_km)
+        radius_km = min(radius_km * math.sqrt(2), policy.radius_km)
     found = {g: km[s] for s in (stores | {named}) & km.keys() for g in guides[s]}
-    if owner >= 0 and not requests.fixed_store[row] and roster.guide_store[owner] in km:
-        found[owner] = km[roster.guide_store[owner]]
+    for guide in (owner, requests.last_row[row]):
+        if guide >= 0 and not requests.fixed_store[row] and roster.guide_store[guide] in km:
+            found[guide] = km[roster.guide_store[guide]]
     return found
 
 

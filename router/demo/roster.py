@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import get_args
 
 from router.demo.directory import StoreRow
 from topics.catalog import GUIDES, PRESENCE, STORES, Topic
 from topics.fields import Event
 from topics.guides import Guide, Presence
-from topics.stores import Store, StoreKind, Weekday
+from topics.stores import Store, StoreKind
 
 GUIDES_PER_STORE = 3
 
@@ -29,7 +28,7 @@ def roster(
 
     Most stores sell at full price, one in ten is an outlet for special prices. Guides hold 5 to 40 leads at
     once, know most of their store's services at levels 1 to 5, and one in ten is offline. ``at_ms`` dates the
-    presence.
+    presence. Stores give no hours: a demo runs at any time of the day.
     """
     for row in stores:
         rng = Random(f"roster/{seed}/{row.store_id}")  # noqa: S311 - a made-up world, not a secret
@@ -57,8 +56,6 @@ def _store(row: StoreRow, kind: StoreKind, brand: str) -> Store:
         market=row.city,
         name=row.name,
         services=row.services,
-        hours=dict.fromkeys(get_args(Weekday), f"{row.opens}-{row.closes}"),
-        timezone="Asia/Shanghai",
         slot_minutes=60,
         slots=dict.fromkeys(row.services, _SLOTS_PER_SERVICE),
     )

@@ -65,10 +65,10 @@ def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy
 
 def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], roster: Roster) -> None:
     """Enter the fixed cell and the owner of each request into its columns."""
-    for row, (request, home) in enumerate(zip(batch, homes, strict=True)):
-        wanted.cell[row] = roster.cell_row(home.cell)
-        if home.owner_id:
-            wanted.owner_row[row] = roster.guide_row(request.event.brand, home.owner_id)
+    wanted.cell[:] = [roster.cell_row(home.cell) for home in homes]
+    owned = [row for row, home in enumerate(homes) if home.owner_id]
+    brands = [batch[row].event.brand for row in owned]
+    wanted.owner_row[owned] = roster.guide_ids.rows(brands, [homes[row].owner_id for row in owned])
 
 
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
@@ -85,10 +85,10 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     guide_rows = ranking.guide_row
     owners = np.repeat(wanted.owner_row, np.diff(ranking.start)) == guide_rows
     entries = [
-        f"{roster.guide_ids[guide]}|{roster.store_ids[store]}|{score:.4f}{'|o' if owner else ''}"
+        f"{guide}|{store}|{score:.4f}{'|o' if owner else ''}"
         for guide, store, score, owner in zip(
-            guide_rows.tolist(),
-            roster.guide_store[guide_rows].tolist(),
+            roster.guide_ids.take(guide_rows),
+            roster.store_ids.take(roster.guide_store[guide_rows]),
             ranking.score.tolist(),
             owners.tolist(),
             strict=True,

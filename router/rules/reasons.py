@@ -16,19 +16,19 @@ from scoring.rank import Ranking
 from scoring.roster import Roster
 from topics.assignments import Assignment, Decision, RunnerUp
 
-_FILTERS = [name for name, _ in ELIGIBILITY]
-_FEATURES = [name for name, _ in FEATURES]
+_FILTERS = [each.name for each in ELIGIBILITY]
+_FEATURES = [each.name for each in FEATURES]
 
 
 def winners(
     batch: Sequence[Request], answers: Sequence[Answer], roster: Roster
 ) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     """The roster row of each lead's guide by these answers, -1 for those who wait."""
-    rows = [
-        roster.guide_row(request.event.brand, answer.guide_id) if answer.guide_id else -1
-        for request, answer in zip(batch, answers, strict=True)
-    ]
-    return np.array(rows, np.int32)
+    rows = np.full(len(batch), -1, np.int32)
+    guides = [(row, answer.guide_id) for row, answer in enumerate(answers) if answer.guide_id]
+    brands = [batch[row].event.brand for row, _ in guides]
+    rows[[row for row, _ in guides]] = roster.guide_ids.rows(brands, [guide_id for _, guide_id in guides])
+    return rows
 
 
 def decision(made: Assignment, row: int, ranking: Ranking, why: Explanation, roster: Roster) -> Decision:

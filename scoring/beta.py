@@ -1,0 +1,45 @@
+"""Shares that are learnt as answers come in: Beta estimates that begin at a prior and forget with time.
+
+A guide with no answers has the prior's mean, so that newcomers get a chance; the more answers, the less the prior
+counts (Gelman et al., Bayesian Data Analysis, 2.4). Counts lose half their weight every half-life, so what a guide was
+like long ago is forgotten, and the estimate goes back to the prior where nothing new comes in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scoring.arrays import F32s, F64s, I64s
+
+_PARTS = 256
+#: 2 ** -(i / 256): looked up, since a vectorised power may differ in the last bit by where a number stands.
+_HALVES: F64s = np.array([2.0 ** -(part / _PARTS) for part in range(_PARTS)])
+_AGE_MAX = 1000 * _PARTS
+
+
+class Prior(NamedTuple):
+    """What is believed of a guide before any answer: ``mean`` 0..1, as if seen ``strength`` times."""
+
+    mean: float
+    strength: float
+
+
+def faded(age_ms: I64s, half_life_ms: int) -> F64s:
+    """What is left of the weight of a count of that age, 0..1; ages below 0 are 0. In steps of 0.3 %."""
+    steps = np.clip(age_ms, 0, None) * _PARTS // half_life_ms
+    whole, part = np.divmod(np.minimum(steps, _AGE_MAX), _PARTS)
+    return np.ldexp(_HALVES[part], -whole.astype(np.int32))
+
+
+def mean(hits: F32s, tries: F32s, age_ms: I64s, half_life_ms: int, prior: Prior) -> F32s:
+    """The expected share of hits, 0..1, of counts that were faded up to ``age_ms`` ago."""
+    left = faded(age_ms, half_life_ms)
+    seen = prior.strength + tries * left
+    return ((prior.mean * prior.strength + hits * left) / seen).astype(np.float32)
+
+
+def observed(count: F32s, age_ms: I64s, half_life_ms: int, more: F32s) -> F32s:
+    """A count faded up to now, plus what has come in."""
+    return (count * faded(age_ms, half_life_ms) + more).astype(np.float32)
