@@ -1,6 +1,6 @@
 """The story of a batch, from top to bottom. Read this first.
 
-Records come in, requests come out of them; each gets a cell, candidates, a ranking and a claim;
+Records come in, requests come out of them; each gets a cell, candidates, a ranking, a match and a claim;
 what was decided, and why, is published; only then does the caller acknowledge.
 Bad records are set aside, an outage or a bug is raised: ``router.delivery`` says what happens then.
 """
@@ -15,13 +15,14 @@ from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import Record, Refusal, Request, read
 from router.rules.offers import Answer
-from router.rules.placing import offers, proposals, settle
+from router.rules.placing import offers, proposals, put_back, settle, taken
 from router.rules.reasons import winners
 from router.state.arbiter import Arbiter
 from scoring.explain import explain, reasons
+from scoring.match import match
 from scoring.policy import Policy
 from scoring.rank import rank
-from scoring.requests import columns
+from scoring.requests import columns, tier_numbers
 from topics.catalog import Topic
 
 
@@ -58,13 +59,14 @@ class Flow:
         wanted = columns([request.event for request in batch], roster)
         homes, now_ms = await self.arbiter.fix_cells(proposals(batch, wanted, roster, policy))
         settle(wanted, batch, homes, roster)
+        tiers = self.reference.tiers(batch)
+        wanted.tier = tier_numbers(tiers)
         ranking = rank(wanted, roster, policy, now_ms)
         # before the claim: while Redis decides, guides come and go and loads change
         why = reasons(ranking, wanted, roster, policy, now_ms)
-        tiers = self.reference.tiers(batch)
-        answers = await self.arbiter.claim(
-            offers(batch, homes, wanted, ranking, roster, policy, tiers, now_ms)
-        )
+        matching = match(ranking, wanted, roster, policy, now_ms)
+        asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
+        answers = put_back(await self.arbiter.claim(taken(asked, matching.order)), matching.order)
         explained = explain(why, policy.runners_up, winners(batch, answers, roster))
         self.reference.count(batch, answers)
         routed.requests.extend(batch)

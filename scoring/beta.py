@@ -13,10 +13,12 @@ import numpy as np
 
 from scoring.arrays import F32s, F64s, I64s
 
-_PARTS = 256
-#: 2 ** -(i / 256): looked up, since a vectorised power may differ in the last bit by where a number stands.
-_HALVES: F64s = np.array([2.0 ** -(part / _PARTS) for part in range(_PARTS)])
-_AGE_MAX = 1000 * _PARTS
+#: Ages are told apart by the 256th part of a half-life.
+_PARTS, _PART_BITS = 256, 8
+_WHOLE_MAX = 1000
+#: 2 ** -(i / 256) and 2 ** -i: looked up, since a vectorised power may differ in the last bit by where a number stands.
+_PART: F64s = np.array([2.0 ** -(part / _PARTS) for part in range(_PARTS)])
+_WHOLE: F64s = np.array([2.0**-whole for whole in range(_WHOLE_MAX + 1)])
 
 
 class Prior(NamedTuple):
@@ -28,16 +30,19 @@ class Prior(NamedTuple):
 
 def faded(age_ms: I64s, half_life_ms: int) -> F64s:
     """What is left of the weight of a count of that age, 0..1; ages below 0 are 0. In steps of 0.3 %."""
-    steps = np.clip(age_ms, 0, None) * _PARTS // half_life_ms
-    whole, part = np.divmod(np.minimum(steps, _AGE_MAX), _PARTS)
-    return np.ldexp(_HALVES[part], -whole.astype(np.int32))
+    steps = np.clip(age_ms * (_PARTS / half_life_ms), 0, _WHOLE_MAX * _PARTS).astype(np.int32)
+    return _PART.take(steps & (_PARTS - 1)) * _WHOLE.take(steps >> _PART_BITS)
 
 
 def mean(hits: F32s, tries: F32s, age_ms: I64s, half_life_ms: int, prior: Prior) -> F32s:
     """The expected share of hits, 0..1, of counts that were faded up to ``age_ms`` ago."""
-    left = faded(age_ms, half_life_ms)
-    seen = prior.strength + tries * left
-    return ((prior.mean * prior.strength + hits * left) / seen).astype(np.float32)
+    share = np.full(tries.size, prior.mean, np.float32)
+    some = np.flatnonzero(tries)
+    if some.size:
+        left = faded(age_ms.take(some), half_life_ms)
+        seen = prior.strength + tries.take(some) * left
+        share[some] = (prior.mean * prior.strength + hits.take(some) * left) / seen
+    return share
 
 
 def observed(count: F32s, age_ms: I64s, half_life_ms: int, more: F32s) -> F32s:

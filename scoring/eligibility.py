@@ -70,7 +70,7 @@ def skills(view: View) -> Bools:
     """The guide has every need of the lead at the policy's ``skill_level_min``, 1..5, or above."""
     if not view.requests.need_tags.size:
         return np.ones(len(view), np.bool_)
-    enough: Bools = view.skills[0] >= view.policy.skill_level_min
+    enough: Bools = view.skills.lowest >= view.policy.skill_level_min
     return enough
 
 

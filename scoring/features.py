@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scoring import beta, fairness
-from scoring.arrays import Bools, F32s
+from scoring.arrays import Bools, F32s, I8s, I32s
 from scoring.layout import KINDS
 from scoring.roster import BOOK_UNLIMITED
 from scoring.view import Grain, View
@@ -102,20 +102,14 @@ def last_server(view: View) -> F32s:
 
 def skills(view: View) -> F32s:
     """Mean level over the lead's needs, divided by the highest level, 5; 1 for a lead without needs."""
-    mean = np.ones(len(view), np.float32)
-    if not view.requests.need_tags.size:
-        return mean
-    full = (view.needs * np.int32(5)).astype(np.float32)
-    np.divide(view.skills[1], full, out=mean, where=full > 0, dtype=np.float32)
-    return mean
+    return _per_need(view, view.skills.total, 5, 1) if view.requests.need_tags.size else _ones(view)
 
 
 def preferences(view: View) -> F32s:
     """Share of the lead's needs that the guide prefers to serve; 0 for a lead without needs."""
-    share = np.zeros(len(view), np.float32)
-    if view.requests.need_tags.size:
-        np.divide(view.skills[2], view.needs, out=share, where=view.needs > 0, dtype=np.float32)
-    return share
+    if not view.requests.need_tags.size:
+        return np.zeros(len(view), np.float32)
+    return _per_need(view, view.skills.preferred, 1, 0)
 
 
 def value_level(view: View) -> F32s:
@@ -124,7 +118,7 @@ def value_level(view: View) -> F32s:
     The level is 0..1 for 1..10; the value 0.5 at ``value_half_fen`` and 0 where unknown, when all guides have 1.
     """
     if not view.requests.value_fen.any():
-        return np.ones(len(view), np.float32)
+        return _ones(view)
     fen = view.requests.value_fen.astype(np.float64)
     value = (fen / (fen + view.policy.value_half_fen)).astype(np.float32)
     fit = (1 - _LEVEL_SHARE).take(view.level)
@@ -155,10 +149,25 @@ def price_zone(view: View) -> F32s:
     """
     row = (view.requests.zone_mask * np.uint8(4)).take(view.lead)
     row |= view.zones
-    return _ZONE_FIT.ravel().take(row)
+    fit: F32s = _ZONE_FIT.ravel().take(row)
+    return fit
 
 
-def _share_left(most: F32s, used: F32s) -> F32s:
+def _ones(view: View) -> F32s:
+    return np.ones(len(view), np.float32)
+
+
+def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
+    """A sum over needs as a share of its most; ``otherwise`` for a lead without needs."""
+    needs = view.requests.need_count
+    factor = np.where(needs > 0, 1 / np.maximum(needs * most, 1), 0).astype(np.float32)
+    share = factor.take(view.lead)
+    share *= total
+    share += np.where(needs > 0, 0, otherwise).astype(np.float32).take(view.lead)
+    return np.minimum(share, np.float32(1), out=share)
+
+
+def _share_left(most: I32s, used: I32s) -> F32s:
     left = np.clip(most - used, 0, most).astype(np.float32)
     left /= np.maximum(most, 1).astype(np.float32)
     return left

@@ -24,6 +24,9 @@ _WIDTH_DEG = 360 * _COLUMNS_PER_ROW_HEIGHT
 _COLUMNS = np.maximum(1, _WIDTH_DEG * np.cos(np.radians(_MIDDLE_DEG)) / _STEP_DEG).astype(np.int64)
 _OFFSET = np.concatenate(([0], np.cumsum(_COLUMNS)))
 
+_EDGE = np.radians(np.arange(_ROWS + 1) * _STEP_DEG - 90)
+_EDGE_SINE, _EDGE_COSINE = np.sin(_EDGE), np.maximum(np.cos(_EDGE), 0)
+
 #: How many strips there are; a strip's number is below it.
 SQUARES = int(_OFFSET[-1])
 #: Discs are searched this much wider (about 6 m), so that rounding hides no store at the edge.
@@ -103,17 +106,22 @@ def _column(lon: F64s, columns: I64s) -> I64s:
 
 
 def _half_width_deg(lat: F64s, row: I64s, angle: float) -> F64s:
-    """Half the extent in longitude of each disc within each row: everything, once it holds a pole.
+    """At least half the extent in longitude of each disc within each row: everything, once it holds a pole.
 
     A disc is widest at the latitude whose sine is that of its middle over the cosine of its radius; of a
-    row the latitude nearest to that one counts, since the width falls on both sides.
+    row the latitude nearest to that one counts, since the width falls on both sides. The sine and cosine of edges of
+    rows are looked up, and the arc of a cosine is rounded up: sqrt(2x) (1 + x/12 + x^2/33), for x = 1 - cosine up to 1.
     """
-    phi = np.radians(lat)[:, None]
+    phi = np.radians(lat)
     pole = np.abs(phi) + angle >= math.pi / 2
-    middle = np.where(pole, 0.0, phi)
-    widest = np.arcsin(np.clip(np.sin(middle) / math.cos(angle), -1, 1))
-    low = np.radians(row * _STEP_DEG - 90)
-    at = np.clip(widest, low, low + math.radians(_STEP_DEG))
-    cosine = (math.cos(angle) - np.sin(at) * np.sin(middle)) / (np.cos(at) * np.cos(middle))
-    half = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    return np.where(pole, 180.0, half)
+    sine, cosine = np.sin(phi), np.where(pole, 1.0, np.cos(phi))
+    widest = np.clip(sine / math.cos(angle), -1, 1)
+    in_row = _row(np.degrees(np.arcsin(widest)))[:, None]
+    edge = row + (row < in_row)
+    at = row == in_row
+    sine_at = np.where(at, widest[:, None], _EDGE_SINE[edge])
+    cosine_at = np.where(at, np.sqrt(1 - widest * widest)[:, None], _EDGE_COSINE[edge])
+    product = cosine_at * cosine[:, None]
+    x = np.maximum((product + sine_at * sine[:, None] - math.cos(angle)) / np.maximum(product, 1e-12), 0)
+    half = np.degrees(np.sqrt(2 * x) * (1 + x / 12 + x * x / 33))
+    return np.where((x > 1) | pole[:, None], 180.0, half)

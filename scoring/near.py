@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, Rows, spans
+from scoring.arrays import Bools, F32s, F64s, I32s, Rows, spans
 from scoring.roster import Roster
 
 #: From one disc to the next the area doubles, so at most about twice as many are looked at as are needed.
@@ -62,12 +62,13 @@ def near(search: Search, roster: Roster) -> Near:
             if not hopeful.size:
                 continue
             place, first, count = place[hopeful], first[hopeful], count[hopeful]
+        run_place = place
         place, store = np.repeat(place, count), roster.square_store.take(spans(first, count))
         km = grid.distance_km(xyz, place, roster.store_xyz, store)
-        inside = np.flatnonzero((km <= np.float32(radius_km)) & search.keep(place, store))
+        within = (km <= np.float32(radius_km)) & search.keep(place, store)
+        enough = _worth_within(search, within, store, run_place, count) >= search.need
+        inside = np.flatnonzero(within)
         place, store, km = place.take(inside), store.take(inside), km.take(inside)
-        worths = None if search.worth is None else search.worth.take(store)
-        enough = np.bincount(place, worths, search.lat.size) >= search.need
         short &= ~enough
         done = enough
         if widest:
@@ -79,13 +80,24 @@ def near(search: Search, roster: Roster) -> Near:
             found.append((place, store, km))
             break
         inside = np.flatnonzero(done.take(place))
-        found.append((place[inside], store[inside], km[inside]))
+        found.append((place.take(inside), store.take(inside), km.take(inside)))
         if not todo.size:
             break
     if not found:
         return Near(todo[:0], todo[:0], disc_km[:0], disc_km, short)
     places, stores, kms = zip(*found, strict=True)
     return Near(np.concatenate(places), np.concatenate(stores), np.concatenate(kms), disc_km, short)
+
+
+def _worth_within(search: Search, within: Bools, store: Rows, run_place: Rows, count: Rows) -> F64s:
+    """What the stores within the disc of each place are worth: summed by run first, of which there are few."""
+    if not count.size:
+        return np.zeros(search.lat.size)
+    worth = within.astype(np.int32)
+    if search.worth is not None:
+        worth *= search.worth.take(store)
+    by_run = np.add.reduceat(worth, np.cumsum(count) - count)
+    return np.bincount(run_place, by_run, search.lat.size)
 
 
 def _runs(search: Search, roster: Roster, tried: Rows, radius_km: float) -> tuple[Rows, Rows, Rows, Rows]:

@@ -74,18 +74,22 @@ class Hours(NamedTuple):
 
 def is_open(hours: Hours, zones: list[Zone], closed: Calendar, now_ms: int) -> Bools:
     """Which stores are open at ``now_ms``: within the hours of today, or of a day before that go on past midnight."""
-    offset = np.array([_offset_min(zone, now_ms) for zone in zones], np.int64)
-    minutes = now_ms // 60_000 + offset[hours.zone]
-    today, minute = minutes // DAY_MINUTES, minutes % DAY_MINUTES
-    row = np.arange(minutes.size)
-    is_open = np.zeros(minutes.size, np.bool_)
-    for back in (0, 1, 2):
-        day, since = today - back, minute + back * DAY_MINUTES
-        weekday = (day + _FIRST_WEEKDAY) % len(WEEKDAYS)
-        within = (hours.opens[row, weekday] <= since) & (since < hours.closes[row, weekday])
-        if within.any():
-            shut = closed.inside(hours.closed_first, hours.closed_count, day)
-            is_open |= within & ~shut
+    minutes = [now_ms // 60_000 + _offset_min(zone, now_ms) for zone in zones]
+    today = np.array([minute // DAY_MINUTES for minute in minutes], np.int64)
+    minute = np.array([minute % DAY_MINUTES for minute in minutes], np.int16)
+    is_open = np.zeros(hours.zone.size, np.bool_)
+    first_of_week = np.arange(hours.zone.size) * len(WEEKDAYS)
+    opens, closes = hours.opens.ravel(), hours.closes.ravel()
+    days_back = -(-int(closes.max(initial=0)) // DAY_MINUTES)
+    for back in range(days_back):
+        # a few zones are worked out first, then looked up
+        day = today - back
+        at = first_of_week + ((day + _FIRST_WEEKDAY) % len(WEEKDAYS)).take(hours.zone)
+        since = (minute + np.int16(back * DAY_MINUTES)).take(hours.zone)
+        within = (opens.take(at) <= since) & (since < closes.take(at))
+        if hours.closed_count.any():
+            within &= ~closed.inside(hours.closed_first, hours.closed_count, day.take(hours.zone))
+        is_open |= within
     return is_open
 
 

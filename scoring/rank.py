@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, spans, starts
+from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, starts
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
 from scoring.roster import Roster
-from scoring.score import scored
+from scoring.score import Field, field
 
 _HALF = np.uint64(32)
-#: Leads are worked on so many at a time that their pairs stay in the processor's cache.
-_PAIRS_AT_ONCE = 1 << 16
 
 
 @dataclass(slots=True, eq=False)
@@ -35,13 +33,11 @@ def rank(requests: Requests, roster: Roster, policy: Policy, now_ms: int, seed: 
     Pure, and the same to the bit whatever the order of roster and batch: ties go by a hash of lead, guide
     and seed. ``seed`` is any integer.
     """
-    made = scored(requests, roster, policy, now_ms, runs(requests, roster, policy))
-    start = starts(made.lead, len(requests))
-    likely = _likely(made.score, start, policy.shortlist_max)
-    lead, guide, score = made.lead[likely], made.guide[likely], made.score[likely]
+    met = field(requests, roster, policy, now_ms, runs(requests, roster, policy))
+    lead, guide, score = _likely_pairs(met, policy.shortlist_max)
     tie = ties(requests, roster, lead, guide, seed)
-    best, start_ = _first(_sort_key(score, tie), starts(lead, len(requests)), policy.shortlist_max)
-    return Ranking(start_, guide[best], score[best], made.seen, made.filtered)
+    best, start = _first(_sort_key(score, tie), starts(lead, len(requests)), policy.shortlist_max)
+    return Ranking(start, guide[best], score[best], met.seen, met.filtered)
 
 
 def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int) -> U32s:
@@ -52,6 +48,22 @@ def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int)
         tie ^= tie >> np.uint32(shift)
         tie *= np.uint32(factor)
     return tie ^ tie >> np.uint32(16)
+
+
+def _likely_pairs(met: Field, most: int) -> tuple[I32s, I32s, F32s]:
+    """The pairs that may come into a shortlist, block by block."""
+    parts: list[tuple[I32s, I32s, F32s]] = []
+    for runs_ in met.blocks():
+        made = met.pairs(runs_)
+        if not made.lead.size:
+            continue
+        low = int(made.lead[0])
+        likely = _likely(made.score, starts(made.lead - low, int(made.lead[-1]) - low + 1), most)
+        parts.append((made.lead.take(likely), made.guide.take(likely), made.score.take(likely)))
+    if not parts:
+        return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
+    lead, guide, score = zip(*parts, strict=True)
+    return np.concatenate(lead), np.concatenate(guide), np.concatenate(score)
 
 
 def _likely(score: F32s, start: I64s, most: int) -> Rows:
@@ -67,10 +79,11 @@ def _likely(score: F32s, start: I64s, most: int) -> Rows:
     while low < length.max():
         rows = np.flatnonzero((length > low) & (length <= width))
         if rows.size:
-            matrix = np.full((rows.size, width), -np.inf, np.float32)
-            filled = np.arange(width) < length[rows, None]
-            matrix[filled] = score[spans(start[rows], length[rows])]
-            least[rows] = np.partition(matrix, width - most, axis=1)[:, width - most]
+            column = np.arange(width)
+            place = np.minimum(start[rows, None] + column, score.size - 1)
+            matrix = np.where(column < length[rows, None], score.take(place), np.float32(-1))
+            matrix.partition(width - most, axis=1)
+            least[rows] = matrix[:, width - most]
         low, width = width, width * 2
     return np.flatnonzero(score >= np.repeat(least, length))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -65,6 +65,11 @@ class Requests:
         return (self.need_tags != NO_NEED).sum(axis=1, dtype=np.int32)
 
 
+def tier_numbers(tiers: Iterable[Tier]) -> U8s:
+    """Tiers as a column."""
+    return np.array([_TIER_NUMBERS[tier] for tier in tiers], np.uint8)
+
+
 def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
     """Lay out a batch, without what the caller has to fill in."""
     n = len(events)
@@ -95,7 +100,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
         fixed_store=fixed,
         zone_mask=zone,
         need_tags=_need_tags(events, roster),
-        tier=np.array([_TIER_NUMBERS[e.tier or "prospect"] for e in events], np.uint8),
+        tier=tier_numbers(event.tier or "prospect" for event in events),
         value_fen=np.array([e.value_fen or 0 for e in events], np.int64),
         arrival_ms=np.array([e.occurred_at_ms for e in events], np.int64),
         stock_named=stock_named,

@@ -181,23 +181,28 @@ class Roster:
 
     def on_leave(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides are on leave now."""
-        return self.leave.inside(self.guide_leave_first[rows], self.guide_leave_count[rows], now_ms)
+        return self.leave.inside(self.guide_leave_first.take(rows), self.guide_leave_count.take(rows), now_ms)
 
     def on_shift(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides work now; who has no shifts works always."""
-        count = self.guide_shift_count[rows]
-        return (count == 0) | self.shifts.inside(self.guide_shift_first[rows], count, now_ms)
+        count = self.guide_shift_count.take(rows)
+        return (count == 0) | self.shifts.inside(self.guide_shift_first.take(rows), count, now_ms)
 
     def open_stores(self, now_ms: int, rows: Rows) -> Bools:
-        """Which of these stores are open now."""
+        """Which of these stores are open now; stores that stand one after the other are asked once."""
+        if not rows.size:
+            return np.zeros(0, np.bool_)
+        other = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+        asked = rows[other]
         hours = Hours(
-            self.store_opens[rows],
-            self.store_closes[rows],
-            self.store_timezone[rows],
-            self.store_closed_first[rows],
-            self.store_closed_count[rows],
+            self.store_opens.take(asked, axis=0),
+            self.store_closes.take(asked, axis=0),
+            self.store_timezone.take(asked),
+            self.store_closed_first.take(asked),
+            self.store_closed_count.take(asked),
         )
-        return is_open(hours, self.zones, self.closed_days, now_ms)
+        is_open_ = is_open(hours, self.zones, self.closed_days, now_ms)
+        return np.repeat(is_open_, np.diff(other, append=rows.size))
 
 
 def effective_capacity(roster: Roster, now_ms: int, rows: Rows | None = None) -> I32s:

@@ -6,7 +6,9 @@ leave, load and record, a lead and a store once about distance; only what is lef
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,17 +25,55 @@ _NO_KM = np.empty(0, np.float32)
 _NO_ROWS = np.empty(0, np.int32)
 #: Counts of three filters share a word of 64 bits; each has room for two million guides of one lead.
 _BITS, _PER_WORD = 21, 3
+#: Pairs that are worked on together.
+_PAIRS_AT_ONCE = 1 << 17
 
 
 @dataclass(slots=True, eq=False)
 class Scored:
-    """The eligible pairs, ascending by lead."""
+    """Eligible pairs, ascending by lead."""
 
     lead: I32s
     guide: I32s
     score: F32s  #: 0..1
+
+
+@dataclass(slots=True, eq=False)
+class Field:
+    """Who is left to compare after guides and stores have been asked, and what is known of them so far."""
+
+    view: View  #: leads with stores: the runs that are left
+    begin: I64s  #: where each run begins in ``guide``
+    count: I64s
+    fit: F32s  #: of each run: the sum of its features
+    guide: I32s  #: each guide who may, once
+    merit: F32s  #: the sum of the guide's features
     seen: I32s  #: [n] guides looked at
     filtered: I32s  #: [n, filters] guides refused, by the first filter that refused
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices of the runs, each of whole leads and of few enough pairs to stay in the processor's cache."""
+        pairs = np.cumsum(self.count)
+        last = np.flatnonzero(np.diff(self.view.lead, append=-1))  # the last run of each lead
+        block = (pairs[last] - 1) // _PAIRS_AT_ONCE
+        ends = last[np.flatnonzero(np.diff(block, append=-1))] + 1
+        for begin, end in pairwise([0, *ends.tolist()]):
+            yield slice(begin, end)
+
+    def pairs(self, runs: slice) -> Scored:
+        """The eligible pairs of some runs; whom a filter refuses is counted."""
+        count = self.count[runs]
+        at = spans(self.begin[runs], count)
+        score = self.merit.take(at)
+        score += np.repeat(self.fit[runs], count)
+        lead = np.repeat(self.view.lead[runs], count)
+        view = replace(self.view, lead=lead, guide=self.guide.take(at), km=_NO_KM, stores=None)
+        allowed = _pairs_that_may(view, Grain.PAIR, self.filtered, None)
+        if not allowed.all():
+            kept = np.flatnonzero(allowed)
+            view, score = view.keep(kept), score.take(kept)
+        _add(score, view, Grain.PAIR)
+        return Scored(view.lead, view.guide, score)
 
 
 def weights(policy: Policy) -> F32s:
@@ -44,45 +84,39 @@ def weights(policy: Policy) -> F32s:
 
 
 def scores(view: View) -> F32s:
-    """The weighted mean of the features of each pair, 0..1, to the bit what `scored` gives."""
+    """The weighted mean of the features of each pair, 0..1, to the bit what `Field.pairs` gives."""
     score = _sum(view, Grain.GUIDE) + _sum(view, Grain.STORE)
     _add(score, view, Grain.PAIR)
     return score
 
 
-def scored(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found: Runs) -> Scored:
-    """Filter and score candidates."""
+def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found: Runs) -> Field:
+    """Filter and value the guides and the stores of the candidates."""
     n = len(requests)
     filtered = np.zeros((n, len(ELIGIBILITY)), np.int32)
-    seen = np.bincount(found.lead, found.count, n).astype(np.int32)
     guide, first = _shared(found, roster)
-
     view = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
     fine, refused = _guides_that_may(view)
     _count_runs(filtered, found, first, refused)
-    merit = _sum(replace(view, guide=guide[fine]), Grain.GUIDE)
-    before = _before(fine)
+    guide = guide.take(np.flatnonzero(fine))
+    before = _before(fine.astype(np.int32))
     begin = before[first]
     count = before[first + found.count] - begin
-
-    view = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
-    fine_stores = _pairs_that_may(view, Grain.STORE, filtered, count)
-    kept = np.flatnonzero(fine_stores & (count > 0))
-    view = View(
+    stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
+    kept = np.flatnonzero(_pairs_that_may(stores, Grain.STORE, filtered, count) & (count > 0))
+    stores = View(
         requests, roster, policy, now_ms, found.lead[kept], _NO_ROWS, found.km[kept], found.store[kept]
     )
-    fit, count = _sum(view, Grain.STORE), count[kept]
-
-    at = spans(begin[kept], count)
-    score = merit.take(at)
-    score += np.repeat(fit, count)
-    lead = np.repeat(view.lead, count)
-    view = View(requests, roster, policy, now_ms, lead, guide[fine].take(at), _NO_KM)
-    allowed = _pairs_that_may(view, Grain.PAIR, filtered, None)
-    if not allowed.all():
-        view, score = view.where(allowed), score[allowed]
-    _add(score, view, Grain.PAIR)
-    return Scored(view.lead, view.guide, score, seen, filtered)
+    return Field(
+        view=stores,
+        begin=begin[kept],
+        count=count[kept],
+        fit=_sum(stores, Grain.STORE),
+        guide=guide,
+        merit=_sum(replace(view, guide=guide), Grain.GUIDE),
+        seen=np.bincount(found.lead, found.count, n).astype(np.int32),
+        filtered=filtered,
+    )
 
 
 def _shared(found: Runs, roster: Roster) -> tuple[I32s, I64s]:
@@ -158,6 +192,8 @@ def _add(score: F32s, view: View, grain: Grain) -> None:
 
 def _before(column: Rows) -> I64s:
     """How much stands before each place, [n + 1]."""
-    out = np.zeros(column.size + 1, np.int64)
-    np.cumsum(column, out=out[1:])
+    out = np.empty(column.size + 1, np.int64)
+    out[0] = 0
+    out[1:] = column
+    np.cumsum(out, out=out)
     return out

@@ -1,7 +1,8 @@
 """Leads, stores and guides with the columns of each at hand: what filters and features read.
 
-A filter or feature says the *grain* at which it varies, and is worked out once for each guide, for each lead and store, or
-for each lead and guide. It reads no more of a view than its grain has, so it may be asked about pairs too.
+A filter or feature says the *grain* at which it varies, and is worked out once for each guide, for each lead
+and store, or for each lead and guide. It reads no more of a view than its grain has, so it may be asked about
+pairs too.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scoring.arrays import Bools, F32s, I8s, I32s, Rows, U8s
-from scoring.requests import NO_NEED, UNKNOWN_NEED, Requests
-from scoring.roster import LEVEL_BITS, PREFERS_BIT, Roster
+from scoring.requests import NO_NEED, Requests
+from scoring.roster import LEVEL_BITS, Roster
 
 if TYPE_CHECKING:
     # The policy checks the names of features, which are functions of a view.
@@ -28,6 +29,23 @@ class Grain(Enum):
     GUIDE = "guide"
     STORE = "store"
     PAIR = "pair"
+
+
+class Skills(NamedTuple):
+    """Of each guide in the lead's needs, of which there are 16 at most."""
+
+    lowest: I8s  #: level, 0..5; 7 without needs
+    total: I8s  #: sum of levels; 0 without needs
+    preferred: I8s  #: how many the guide prefers
+
+    def and_also(self, other: Skills) -> Skills:
+        """With those in one need more."""
+        lowest = np.minimum(self.lowest, other.lowest)
+        return Skills(lowest, self.total + other.total, self.preferred + other.preferred)
+
+    def take(self, kept: Rows) -> Skills:
+        """Those of some pairs."""
+        return Skills(*(column.take(kept) for column in self))
 
 
 @dataclass(eq=False)
@@ -47,12 +65,15 @@ class View:
         """How many."""
         return self.guide.size if self.stores is None else self.stores.size
 
-    def where(self, mask: Bools) -> View:
-        """The pairs that a mask keeps."""
-        kept = np.flatnonzero(mask)
+    def keep(self, kept: Rows) -> View:
+        """The pairs at these positions."""
         km = self.km.take(kept) if self.km.size else self.km
         lead, guide = self.lead.take(kept), self.guide.take(kept)
-        return View(self.requests, self.roster, self.policy, self.now_ms, lead, guide, km)
+        view = View(self.requests, self.roster, self.policy, self.now_ms, lead, guide, km)
+        # what the filters have looked up already is handed on to the features
+        known = self.__dict__
+        view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
+        return view
 
     @cached_property
     def store(self) -> I32s:
@@ -75,28 +96,20 @@ class View:
         return self.requests.owner_row.take(self.lead) == self.guide
 
     @cached_property
-    def needs(self) -> I32s:
-        """How many needs each lead has."""
-        return self.requests.need_count.take(self.lead)
-
-    @cached_property
-    def skills(self) -> tuple[I8s, I32s, I32s]:
-        """Of each guide in the lead's needs: the lowest level, 0..5, the sum of levels, how many are preferred.
-
-        Without needs the lowest is 5 and the others 0.
-        """
-        lowest = np.full(len(self), 5, np.int8)
-        total, preferred = np.zeros(len(self), np.int32), np.zeros(len(self), np.int32)
-        skills = self.roster.guide_skills
+    def skills(self) -> Skills:
+        """What each guide knows of the lead's needs; one look-up for each pair and column of needs."""
+        by_tag = self.roster.guide_skills.T
+        flat, rows = by_tag.ravel(), np.int64(by_tag.shape[1])
+        known: Skills | None = None
         for need in self.requests.need_tags.T:
-            asked = need != NO_NEED
-            if not asked.any():
-                continue
-            pairs = np.flatnonzero(asked.take(self.lead))
-            tag = np.where(need == UNKNOWN_NEED, skills.shape[1] - 1, need).take(self.lead[pairs])
-            bits = skills[self.guide[pairs], tag]
-            level = bits & LEVEL_BITS
-            lowest[pairs] = np.minimum(lowest[pairs], level)
-            total[pairs] += level
-            preferred[pairs] += bits >= PREFERS_BIT
-        return lowest, total, preferred
+            # the last column is of no tag: nobody knows it
+            tag = np.where(need < 0, len(by_tag) - 1, need) * rows
+            bits = flat.take(tag.take(self.lead) + self.guide)
+            level = bits & np.int8(LEVEL_BITS)
+            # without a need no level is too low
+            enough = np.where(need == NO_NEED, np.int8(LEVEL_BITS), np.int8(0))
+            lowest = level | enough.take(self.lead) if enough.any() else level
+            this = Skills(lowest, level, bits >> np.int8(LEVEL_BITS.bit_length()))
+            known = this if known is None else known.and_also(this)
+        none = np.zeros(len(self), np.int8)
+        return known or Skills(none + np.int8(LEVEL_BITS), none, none)

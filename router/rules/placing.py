@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from router.rules.intake import Request
 from router.rules.offers import Offer, Terms, offer
+from scoring.arrays import Rows
 from scoring.policy import Policy
 from scoring.rank import Ranking
 from scoring.requests import Requests
 from scoring.retrieve import nearest_store
 from scoring.roster import Roster
 from topics.fields import Tier
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +112,13 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
         )
         for row, request in enumerate(batch)
     ]
+
+
+def taken(items: Sequence[T], order: Rows) -> list[T]:
+    """Items in another order."""
+    return [items[row] for row in order.tolist()]
+
+
+def put_back(items: Sequence[T], order: Rows) -> list[T]:
+    """The inverse of ``taken``."""
+    return taken(items, np.argsort(order))
