@@ -1,9 +1,10 @@
-"""Leads and guides matched as an auction: all leads bid at once, each guide keeps the highest bids there is room for.
+"""Leads and guides matched as an auction: all bid at once, guides keep the highest bids there is room for.
 
-The auction algorithm (Bertsekas, A distributed algorithm for the assignment problem, 1979; with several places for each
-guide, Bertsekas and Castanon 1989), all bids of a round together as numpy columns. A bid is at least `STEP` above the
-price, so the sum of scores is at most ``matched leads x STEP`` below the best there is. A price rises only once a guide
-is full and a full guide stays full, so no lead is left out while a guide whom it would take has room.
+The auction algorithm (Bertsekas, A distributed algorithm for the assignment problem, 1979; with several
+places for each guide, Bertsekas and Castanon 1989), all bids of a round together as numpy columns. A bid is
+at least `STEP` above the price, so the sum of scores is at most ``matched leads x STEP`` below the best
+there is. A price rises only once a guide is full and a full guide stays full, so no lead is left out while
+a guide whom it would take has room.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NOBODY = -9.0
 
 
 class Table(NamedTuple):
-    """m leads with up to k guides each, best first; ``guide`` is a number of 0 .. guides, the last one nobody's."""
+    """m leads with up to k guides each, best first; ``guide`` is 0 .. guides, the last one nobody's."""
 
     score: F64s  #: [m, k] 0..1, below 0 where there is no guide
     guide: I64s  #: [m, k]
@@ -29,7 +30,8 @@ class Table(NamedTuple):
 def auction(table: Table, room: I32s, rounds_max: int) -> I64s:
     """The column of the guide that each lead gets, -1 for none, [m]; ``room`` [guides + 1] of nobody is 0.
 
-    After ``rounds_max`` rounds of bids those who have lost last get what is left by `in_turn`, highest score first.
+    After ``rounds_max`` rounds of bids those who have lost last get what is left by `in_turn`, highest
+    score first.
     """
     m = len(table.tie)
     price = np.where(room > 0, 0.0, np.inf)
@@ -60,10 +62,11 @@ def auction(table: Table, room: I32s, rounds_max: int) -> I64s:
 
 
 def in_turn(table: Table, room: I32s, rank: F64s) -> I64s:
-    """The column that each lead gets, -1 for none, when guides take the lowest ``rank`` [m, k] that asks them.
+    """The column that each lead gets, -1 for none, when guides take the lowest ``rank`` [m, k].
 
     Deferred acceptance (Gale and Shapley 1962). With the score as rank, highest first, it ends like a
-    greedy walk through all pairs by score; with a rank that is the lead's alone, like leads that choose one by one.
+    greedy walk through all pairs by score; with a rank that is the lead's alone, like leads that choose one
+    by one.
     """
     m = len(table.tie)
     column, holds = np.full(m, -1, np.int64), np.full(m, room.size - 1)
@@ -92,7 +95,7 @@ def _among(holds: Rows, guides: Rows, n: int) -> I64s:
 
 
 def _highest(leads: I64s, holds: Rows, bid: F64s, tie: U32s, room: I32s) -> tuple[I64s, I64s]:
-    """Of the leads at each guide: the lowest bid that is still taken by a guide who is full, and those who lose."""
+    """Of the leads at each guide: the lowest bid taken by a guide who is full, and those who lose."""
     order = leads[np.lexsort((tie[leads], -bid[leads], holds[leads]))]
     guide = holds[order]
     first = np.flatnonzero(np.diff(guide, prepend=-1))

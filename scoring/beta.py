@@ -1,8 +1,9 @@
 """Shares that are learnt as answers come in: Beta estimates that begin at a prior and forget with time.
 
-A guide with no answers has the prior's mean, so that newcomers get a chance; the more answers, the less the prior
-counts (Gelman et al., Bayesian Data Analysis, 2.4). Counts lose half their weight every half-life, so what a guide was
-like long ago is forgotten, and the estimate goes back to the prior where nothing new comes in.
+A guide with no answers has the prior's mean, so that newcomers get a chance; the more answers, the less the
+prior counts (Gelman et al., Bayesian Data Analysis, 2.4). Counts lose half their weight every half-life, so
+what a guide was like long ago is forgotten, and the estimate goes back to the prior where nothing new comes
+in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from scoring.arrays import F32s, F64s, I64s
 #: Ages are told apart by the 256th part of a half-life.
 _PARTS, _PART_BITS = 256, 8
 _WHOLE_MAX = 1000
-#: 2 ** -(i / 256) and 2 ** -i: looked up, since a vectorised power may differ in the last bit by where a number stands.
+#: 2 ** -(i / 256) and 2 ** -i: looked up, since a vectorised power may differ in the last bit by where a
+#: number stands.
 _PART: F64s = np.array([2.0 ** -(part / _PARTS) for part in range(_PARTS)])
 _WHOLE: F64s = np.array([2.0**-whole for whole in range(_WHOLE_MAX + 1)])
 
@@ -31,7 +33,8 @@ class Prior(NamedTuple):
 def faded(age_ms: I64s, half_life_ms: int) -> F64s:
     """What is left of the weight of a count of that age, 0..1; ages below 0 are 0. In steps of 0.3 %."""
     steps = np.clip(age_ms * (_PARTS / half_life_ms), 0, _WHOLE_MAX * _PARTS).astype(np.int32)
-    return _PART.take(steps & (_PARTS - 1)) * _WHOLE.take(steps >> _PART_BITS)
+    left: F64s = _PART.take(steps & (_PARTS - 1)) * _WHOLE.take(steps >> _PART_BITS)
+    return left
 
 
 def mean(hits: F32s, tries: F32s, age_ms: I64s, half_life_ms: int, prior: Prior) -> F32s:

@@ -1,4 +1,4 @@
-"""Spans of time that belong to rows: leave, shifts, closed days. Each row's spans are one run, in order of time."""
+"""Spans of time that belong to rows: leave, shifts, closed days; each row's spans are one run."""
 
 from __future__ import annotations
 

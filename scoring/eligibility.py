@@ -1,7 +1,7 @@
 """Who may take a lead at all. The order of the list is the order of the reasons in an explanation.
 
-Filters of guides come first, then those of stores, then those of pairs: each grain is asked only about what the ones
-before let through.
+Filters of guides come first, then those of stores, then those of pairs: each grain is asked only about what
+the ones before let through.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def capacity(view: View) -> Bools:
 
 def partner_quota(view: View) -> Bools:
     """The quota of the lead's partner is not used up, if it has one."""
-    return (view.requests.partner_left != 0).take(view.lead)
+    left: Bools = view.requests.partner_left != 0
+    return left.take(view.lead)
 
 
 def stock(view: View) -> Bools:
@@ -83,14 +84,15 @@ def tier_level(view: View) -> Bools:
 
 
 def reserve(view: View) -> Bools:
-    """The guide has room beyond what the policy reserves for the top tier, unless the lead is of that tier."""
+    """The guide has room beyond what is reserved for the top tier, unless the lead is of that tier."""
     share, roster = view.policy.reserve_top, view.roster
     if not share:
         return np.ones(len(view), np.bool_)
     most = roster.guide_capacity.take(view.guide)
     kept = np.floor(most * np.float64(share)).astype(np.int32)
     top = (view.requests.tier == TIERS.index(view.policy.tier_order[0])).take(view.lead)
-    return top | (roster.guide_load.take(view.guide) < most - kept)
+    allowed: Bools = top | (roster.guide_load.take(view.guide) < most - kept)
+    return allowed
 
 
 def book(view: View) -> Bools:

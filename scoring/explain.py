@@ -24,7 +24,7 @@ T = TypeVar("T", np.int32, np.float32)
 
 @dataclass(slots=True, eq=False)
 class Reasons:
-    """What the entries of a ranking are made of, taken before the claim: later the roster may say otherwise."""
+    """What the entries of a ranking are made of, taken before the claim: later the roster may differ."""
 
     ranking: Ranking
     contributions: F32s  #: [entries, features] share of the weight x feature, in the order of FEATURES
@@ -46,9 +46,9 @@ class Explanation:
 class WhyNot:
     """Why a lead did not go to a guide: one of the three is the reason.
 
-    ``filter``: the first that refused. ``unseen``: never looked at, being of another cell or too far. Else ``margin``,
-    by which the winner's score was higher, and ``feature``, which cost the most of it; margin 0 or
-    below: the guide was no worse, but full, or the lead went by the match or by the hash.
+    ``filter``: the first that refused. ``unseen``: never looked at, being of another cell or too far. Else
+    ``margin``, by which the winner's score was higher, and ``feature``, which cost the most of it; margin 0
+    or below: the guide was no worse, but full, or the lead went by the match or by the hash.
     """
 
     filter: str | None = None
@@ -98,7 +98,7 @@ def explain(why: Reasons, runners_up: int, rows: I32s | None = None) -> Explanat
 def why_not(  # noqa: PLR0913 - a lead of a batch, a guide, who won
     requests: Requests, roster: Roster, policy: Policy, now_ms: int, *, lead: int, guide: int, winner: int
 ) -> WhyNot:
-    """Why the lead of that row went to ``winner`` (-1: to nobody) and not to ``guide``, rows of the roster."""
+    """Why a lead went to ``winner`` (-1: to nobody) and not to ``guide``, rows of the roster."""
     rows = np.array([guide] if winner < 0 else [guide, winner], np.int32)
     view = _view(requests, roster, policy, now_ms, np.full(rows.size, lead, np.int32), rows)
     for each in ELIGIBILITY:

@@ -1,12 +1,13 @@
 """Whose turn it is: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over the guides of a cell.
 
-Each guide has a *turn*, the point up to which they have had their share; a cell has a *clock*, the start of its latest
-lead. A lead given to a guide starts at their turn, or at the clock less a horizon where that is later, and moves
-the turn on by one lead's worth: one divided by the guide's weight. So equals take turns, weights of 1 and 3 get
-one and three of four, and who was away begins at most a horizon behind the others: nobody is flooded.
+Each guide has a *turn*, the point up to which they have had their share; a cell has a *clock*, the start of
+its latest lead. A lead given to a guide starts at their turn, or at the clock less a horizon where that is
+later, and moves the turn on by one lead's worth: one divided by the guide's weight. So equals take turns,
+weights of 1 and 3 get one and three of four, and who was away begins at most a horizon behind the others:
+nobody is flooded.
 
-All numbers are integers, millionths of a lead at weight 1: they are the same in Lua, JSON and numpy. Turns and
-clocks only grow, so the largest that a log has recorded is the newest, in whatever order it is read.
+All numbers are integers, millionths of a lead at weight 1: they are the same in Lua, JSON and numpy. Turns
+and clocks only grow, so the largest that a log has recorded is the newest, in whatever order it is read.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def claimed(turn: int, clock: int, step: int, horizon: int) -> Claimed:
 
 
 def replayed(turn: int, clock: int, recorded: Claimed) -> tuple[int, int]:
-    """Turn of the guide and clock of the cell after a record of the log, in whatever order and however often."""
+    """Turn of the guide and clock of the cell after a record of the log, in any order and however often."""
     return max(turn, recorded.turn), max(clock, recorded.start)
 
 

@@ -115,7 +115,8 @@ def preferences(view: View) -> F32s:
 def value_level(view: View) -> F32s:
     """The more a lead is worth, the more a high level counts: ``1 - value * (1 - level)``.
 
-    The level is 0..1 for 1..10; the value 0.5 at ``value_half_fen`` and 0 where unknown, when all guides have 1.
+    The level is 0..1 for 1..10; the value 0.5 at ``value_half_fen`` and 0 where unknown, when all guides
+    have 1.
     """
     if not view.requests.value_fen.any():
         return _ones(view)
@@ -127,10 +128,10 @@ def value_level(view: View) -> F32s:
 
 
 def urgency(view: View) -> F32s:
-    """The nearer the end of the member's reply window, the more quick answers count: ``1 - urgency * (1 - quick)``.
+    """The nearer the end of the member's reply window, the more speed counts: ``1 - urgency * (1 - quick)``.
 
-    Urgency rises from 0 at the last interaction to 1 when ``window_h`` have passed, and is 0 outside of the window;
-    quick is the guide's `responsiveness`.
+    Urgency rises from 0 at the last interaction to 1 when ``window_h`` have passed, and is 0 outside of the
+    window; quick is the guide's `responsiveness`.
     """
     since_ms = view.now_ms - view.requests.last_contact_ms
     window_ms = view.policy.window_h * 3_600_000
@@ -169,8 +170,8 @@ def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
 
 def _share_left(most: I32s, used: I32s) -> F32s:
     left = np.clip(most - used, 0, most).astype(np.float32)
-    left /= np.maximum(most, 1).astype(np.float32)
-    return left
+    share: F32s = left / np.maximum(most, 1).astype(np.float32)
+    return share
 
 
 class Feature(NamedTuple):

@@ -1,7 +1,7 @@
 """The earth in strips of about two kilometres, numbered row by row, so that a sorted column can be searched.
 
-Rows have equal angles of latitude; each row has as many columns as make them a thirty-second of its height wide. So a
-disc is a few runs of strips, one for each row, that end close to its edge.
+Rows have equal angles of latitude; each row has as many columns as make them a thirty-second of its height
+wide. So a disc is a few runs of strips, one for each row, that end close to its edge.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def _half_width_deg(lat: F64s, row: I64s, angle: float) -> F64s:
     """At least half the extent in longitude of each disc within each row: everything, once it holds a pole.
 
     A disc is widest at the latitude whose sine is that of its middle over the cosine of its radius; of a
-    row the latitude nearest to that one counts, since the width falls on both sides. The sine and cosine of edges of
-    rows are looked up, and the arc of a cosine is rounded up: sqrt(2x) (1 + x/12 + x^2/33), for x = 1 - cosine up to 1.
+    row the latitude nearest to that one counts, since the width falls on both sides. The sine and cosine of
+    edges of rows are looked up, and the arc of a cosine is rounded up: sqrt(2x) (1 + x/12 + x^2/33), for x
+    = 1 - cosine up to 1.
     """
     phi = np.radians(lat)
     pole = np.abs(phi) + angle >= math.pi / 2

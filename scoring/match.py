@@ -1,8 +1,9 @@
 """A batch matched together under the guides' room, so that the claim rarely needs a second choice.
 
-Higher tiers go first; a lead that has waited counts as of a higher tier the longer it waits. Within a tier those
-who have waited choose one by one in the order of their arrival, so that none is overtaken; then fresh leads are matched
-as a whole, see `auction`. Where first choices do not meet in a full guide there is nothing to solve.
+Higher tiers go first; a lead that has waited counts as of a higher tier the longer it waits. Within a tier
+those who have waited choose one by one in the order of their arrival, so that none is overtaken; then fresh
+leads are matched as a whole, see `auction`. Where first choices do not meet in a full guide there is
+nothing to solve.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class Matching:
 def match(ranking: Ranking, requests: Requests, roster: Roster, policy: Policy, now_ms: int) -> Matching:
     """Match a batch by its shortlists, on the loads the roster knows.
 
-    Pure, and the same whatever the order of roster and batch. Time is bounded by ``match_rounds_max`` rounds of
-    bids for each tier, not by a clock, which scoring does not have, and which would make a rerun differ.
+    Pure, and the same whatever the order of roster and batch. Time is bounded by ``match_rounds_max``
+    rounds of bids for each tier, not by a clock, which scoring does not have, and which would make a rerun
+    differ.
     """
     column = _columns(ranking, requests, roster, policy, now_ms)
     start = ranking.start[:-1].astype(np.int64)
@@ -87,7 +89,8 @@ def _standing(requests: Requests, policy: Policy, now_ms: int) -> I64s:
     """The place of each lead's tier in the policy's order, less one for each ``age_up_s`` it has waited."""
     places = np.array([policy.tier_order.index(tier) for tier in TIERS])
     up = np.maximum(now_ms - requests.arrival_ms, 0) // (policy.age_up_s * 1000)
-    return np.maximum(places[requests.tier] - up, 0)
+    standing: I64s = np.maximum(places[requests.tier] - up, 0)
+    return standing
 
 
 def _arrival(requests: Requests, leads: Rows, part: Table) -> F64s:

@@ -1,7 +1,7 @@
 """Names of stores or guides by row, and rows by brand and name, without a Python object for each.
 
-Names stand in one array of bytes of equal width. Rows are found by binary search in sorted hashes; what came or went
-since these were sorted stands in a small dict in front of them.
+Names stand in one array of bytes of equal width. Rows are found by binary search in sorted hashes; what
+came or went since these were sorted stands in a small dict in front of them.
 """
 
 from __future__ import annotations

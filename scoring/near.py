@@ -90,21 +90,22 @@ def near(search: Search, roster: Roster) -> Near:
 
 
 def _worth_within(search: Search, within: Bools, store: Rows, run_place: Rows, count: Rows) -> F64s:
-    """What the stores within the disc of each place are worth: summed by run first, of which there are few."""
+    """What the stores within the disc of each place are worth: summed by run first."""
     if not count.size:
         return np.zeros(search.lat.size)
     worth = within.astype(np.int32)
     if search.worth is not None:
         worth *= search.worth.take(store)
     by_run = np.add.reduceat(worth, np.cumsum(count) - count)
-    return np.bincount(run_place, by_run, search.lat.size)
+    worths: F64s = np.bincount(run_place, by_run, search.lat.size).astype(np.float64)
+    return worths
 
 
 def _runs(search: Search, roster: Roster, tried: Rows, radius_km: float) -> tuple[Rows, Rows, Rows, Rows]:
     """Runs of the index that cover the discs: flat ``(place, first, how many, worth)``, none empty."""
     lat, lon = search.lat[tried].astype(np.float64), search.lon[tried].astype(np.float64)
     place, first, last = grid.covering(lat, lon, radius_km)
-    place = tried.astype(np.int32)[place]
+    place = tried[place]
     base = search.brand[place] * np.int64(grid.SQUARES)
     begin = np.searchsorted(roster.square_key, base + first)
     end = np.searchsorted(roster.square_key, base + (last + 1))

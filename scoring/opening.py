@@ -1,7 +1,7 @@
 """When stores are open: hours by day of the week and closed days, on the clock of the store's time zone.
 
-Scoring has neither a clock nor the data base of time zones: the caller gives, for each zone, from when on which
-offset from UTC holds.
+Scoring has neither a clock nor the data base of time zones: the caller gives, for each zone, from when on
+which offset from UTC holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHUT = (0, 0)
 
 
 class Zone(NamedTuple):
-    """From ``since_ms[i]`` on the clocks of a time zone are ``offset_min[i]`` ahead of UTC; both ascend in time.
+    """From ``since_ms[i]`` on clocks are ``offset_min[i]`` ahead of UTC; ascending in time.
 
     Before the first change the first offset holds.
     """
@@ -73,7 +73,7 @@ class Hours(NamedTuple):
 
 
 def is_open(hours: Hours, zones: list[Zone], closed: Calendar, now_ms: int) -> Bools:
-    """Which stores are open at ``now_ms``: within the hours of today, or of a day before that go on past midnight."""
+    """Which stores are open at ``now_ms``: within hours of today, or of a day before that pass midnight."""
     minutes = [now_ms // 60_000 + _offset_min(zone, now_ms) for zone in zones]
     today = np.array([minute // DAY_MINUTES for minute in minutes], np.int64)
     minute = np.array([minute % DAY_MINUTES for minute in minutes], np.int16)

@@ -115,7 +115,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tier_order: tuple[Tier, ...] = TIERS
     #: After so long a lead counts as one of the tier above, and so on.
     age_up_s: Annotated[int, Meta(ge=1, le=90 * 86_400)] = 3600
-    #: Leads that wait longer than this are served in the order of their arrival before any fresh one of their tier.
+    #: Leads that wait longer than this are served in the order of their arrival before any fresh one of
+    #: their tier.
     fresh_s: Annotated[int, Meta(ge=0, le=86_400)] = 10
     #: The batch is matched as a whole while it takes no more than this much work, see `match`.
     match_rounds_max: Annotated[int, Meta(ge=0, le=100_000)] = 300

@@ -62,7 +62,8 @@ class Requests:
     @property
     def need_count(self) -> I32s:
         """How many needs each has."""
-        return (self.need_tags != NO_NEED).sum(axis=1, dtype=np.int32)
+        count: I32s = (self.need_tags != NO_NEED).sum(axis=1, dtype=np.int32)
+        return count
 
 
 def tier_numbers(tiers: Iterable[Tier]) -> U8s:

@@ -1,4 +1,4 @@
-"""Who is looked at for each lead: guides of nearby stores, of the named store, of headquarters; owner, last server."""
+"""Who is looked at for each lead: guides nearby, of the named store, of headquarters, owner, last server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scoring.roster import Roster
 
 @dataclass(slots=True, eq=False)
 class Runs:
-    """Candidates, ascending by lead: for each pair of a lead and a store some of its guides, which are one run."""
+    """Candidates, ascending by lead: for each lead and store some guides, which are one run."""
 
     lead: I32s
     store: I32s
@@ -48,9 +48,9 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     """The guides worth scoring, all of the lead's brand and cell.
 
     Nearby is the disc of 2 km whose area doubles until it holds ``candidates_min`` guides of the cell, or
-    reaches ``radius_km``; where it never holds enough, the guides of the cell's headquarters join in. A request that
-    fixes its store gets that store's guides and no others. A lead without coordinates stands where its named
-    store is, else its owner's, else nowhere.
+    reaches ``radius_km``; where it never holds enough, the guides of the cell's headquarters join in. A
+    request that fixes its store gets that store's guides and no others. A lead without coordinates stands
+    where its named store is, else its owner's, else nowhere.
     """
     lat, lon = _places(requests, roster)
     free = (requests.cell >= 0) & ~requests.fixed_store
@@ -125,7 +125,7 @@ class _Reach:
         return lead[outside], store[outside], km[outside]
 
     def joined(self, guide_row: I32s) -> tuple[Rows, Rows, F32s]:
-        """Leads whose guide of this column is of their cell, and of none of the stores above, and the guide."""
+        """Leads whose guide of this column is of their cell and no store above, and the guide."""
         lead = np.flatnonzero((guide_row >= 0) & ~self.requests.fixed_store)
         guide = guide_row[lead]
         store = self.roster.guide_store[guide]

@@ -1,7 +1,7 @@
 """Stores and guides as columns: a struct of arrays that a whole batch is scored against.
 
-A row, once a guide's or a store's, stays theirs until the roster is laid out anew: what moves gets a new row and leaves
-the old one behind. So rows in the hands of a batch stay true while changes come in.
+A row, once a guide's or a store's, stays theirs until the roster is laid out anew: what moves gets a new
+row and leaves the old one behind. So rows in the hands of a batch stay true while changes come in.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ class Roster:
     def on_shift(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides work now; who has no shifts works always."""
         count = self.guide_shift_count.take(rows)
-        return (count == 0) | self.shifts.inside(self.guide_shift_first.take(rows), count, now_ms)
+        works: Bools = (count == 0) | self.shifts.inside(self.guide_shift_first.take(rows), count, now_ms)
+        return works
 
     def open_stores(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these stores are open now; stores that stand one after the other are asked once."""

@@ -52,7 +52,7 @@ class Field:
     filtered: I32s  #: [n, filters] guides refused, by the first filter that refused
 
     def blocks(self) -> Iterator[slice]:
-        """Slices of the runs, each of whole leads and of few enough pairs to stay in the processor's cache."""
+        """Slices of the runs, each of whole leads and of few enough pairs for the processor's cache."""
         pairs = np.cumsum(self.count)
         last = np.flatnonzero(np.diff(self.view.lead, append=-1))  # the last run of each lead
         block = (pairs[last] - 1) // _PAIRS_AT_ONCE

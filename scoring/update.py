@@ -1,7 +1,8 @@
 """Changes to a roster in place: each costs what it touches, not what there is.
 
-What keeps its store is overwritten where it stands. A store whose guides come or go has its run of guides written
-anew at the end of the columns; the old rows stay behind, true to what they were, until `build.compact`.
+What keeps its store is overwritten where it stands. A store whose guides come or go has its run of guides
+written anew at the end of the columns; the old rows stay behind, true to what they were, until
+`build.compact`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def put_stores(roster: Roster, table: StoreTable) -> None:
 
 
 def remove_stores(roster: Roster, names: Sequence[tuple[str, str]]) -> list[str]:
-    """Take away stores by brand and id, and with them their guides, whose ids come back as ``brand/guide``."""
+    """Take away stores by brand and id and their guides, who come back as ``brand/guide``."""
     rows = np.array([row for name in names if (row := roster.store_row(*name)) >= 0], np.int32)
     guides = _guides_of(roster, rows)
     brands = list(roster.brands)
@@ -109,17 +110,17 @@ def _rewrite_runs(roster: Roster, table: GuideTable, moves: Rows, old: I32s, sto
     stores = np.unique(np.concatenate((left, store[coming])))
     members = _guides_of(roster, stores)
     members = members[~np.isin(members, old[leaving])]
-    source = np.concatenate((members, old[coming]))
+    source: Rows = np.concatenate((members, old[coming]))
     at = np.concatenate((roster.guide_store[members], store[coming]))
     ids = np.concatenate((roster.guide_ids.bytes_of(members), table.ids[coming]))
     order = np.argsort(at, kind="stable")
     source, at, ids = source[order], at[order], ids[order]
     rows = len(roster.guide_ids) + np.arange(source.size)
+    there = np.flatnonzero(source >= 0)
     resize(roster, GUIDE_COLUMNS, len(roster.guide_ids), source.size)
     for name in GUIDE_COLUMNS:
         column = getattr(roster, name)
-        column[rows] = np.where((source >= 0).reshape(-1, *[1] * (column.ndim - 1)), column[source], 0)
-    there = np.flatnonzero(source >= 0)
+        column[rows[there]] = column[source[there]]
     elsewhere = there[roster.store_cell[roster.guide_store[source[there]]] != roster.store_cell[at[there]]]
     for name in _OF_THE_CELL:
         getattr(roster, name)[rows[elsewhere]] = 0

@@ -93,7 +93,8 @@ class View:
     @cached_property
     def is_owner(self) -> Bools:
         """Whether the member belongs to the guide."""
-        return self.requests.owner_row.take(self.lead) == self.guide
+        owned: Bools = self.requests.owner_row.take(self.lead) == self.guide
+        return owned
 
     @cached_property
     def skills(self) -> Skills:

@@ -1,4 +1,4 @@
-"""Changes in place lead to the roster that a build from scratch would give, and take away nothing from those who read."""
+"""Changes in place lead to what a build from scratch would give, and take nothing from those who read."""
 
 from __future__ import annotations
 
