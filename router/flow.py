@@ -15,7 +15,7 @@ from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import Record, Refusal, Request, read
 from router.rules.offers import Answer
-from router.rules.placing import offers, proposals, put_back, settle, taken
+from router.rules.placing import claim_order, offers, proposals, put_back, settle
 from router.rules.reasons import winners
 from router.state.arbiter import Arbiter
 from scoring.explain import explain, reasons
@@ -66,7 +66,8 @@ class Flow:
         why = reasons(ranking, wanted, roster, policy, now_ms)
         matching = match(ranking, wanted, roster, policy, now_ms)
         asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
-        answers = put_back(await self.arbiter.claim(taken(asked, matching.order)), matching.order)
+        order = claim_order(batch, matching.order)
+        answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)
         explained = explain(why, policy.runners_up, winners(batch, answers, roster))
         self.reference.count(batch, answers)
         routed.requests.extend(batch)

@@ -16,7 +16,7 @@ from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, read
 from router.rules.offers import Answer, assignment, cell_of_queue, queue_of, stored_answer
 from router.rules.ownership import read_bindings
-from router.rules.placing import Home, offers, proposals, settle
+from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
 from router.rules.reasons import decision, winners
 from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
@@ -448,3 +448,11 @@ def test_winners_are_rows_of_the_roster(roster):
     rows = winners(batch, answers, roster)
     assert rows.tolist() == [roster.guide_row("b", "g1"), -1, -1]
     assert rows.dtype == np.int32
+
+
+def test_a_request_that_comes_twice_is_decided_by_the_record_that_came_first(roster):
+    events = [lead(lead_id=lead_id, member_id=member_id) for lead_id, member_id in ("xm", "yn", "xo", "zp")]
+    batch = requests(LEADS, *events)
+    order = claim_order(batch, np.array([2, 3, 0, 1]))
+    assert order == [3, 0, 1, 2]
+    assert put_back([f"answer {row}" for row in order], order) == [f"answer {row}" for row in range(4)]

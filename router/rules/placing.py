@@ -114,11 +114,21 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     ]
 
 
-def taken(items: Sequence[T], order: Rows) -> list[T]:
-    """Items in another order."""
-    return [items[row] for row in order.tolist()]
+def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
+    """The rows of a batch in the order in which they ask: that of the match, repeats of a request behind.
+
+    Of the same request twice in a batch the record that came first decides, whatever the match says.
+    """
+    first: dict[tuple[str, str, str], int] = {}
+    for row, request in enumerate(batch):
+        first.setdefault((request.event.brand, request.kind, request.lead_id), row)
+    here = set(first.values())
+    return [row for row in order.tolist() if row in here] + [
+        row for row in range(len(batch)) if row not in here
+    ]
 
 
-def put_back(items: Sequence[T], order: Rows) -> list[T]:
-    """The inverse of ``taken``."""
-    return taken(items, np.argsort(order))
+def put_back(items: Sequence[T], order: Sequence[int]) -> list[T]:
+    """Items that stand in an order, each where it was before."""
+    out = dict(zip(order, items, strict=True))
+    return [out[row] for row in range(len(out))]
