@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench-stream bench-ranking simulate schemas lock clean
+.PHONY: help setup demo test check bench-stream bench-scoring simulate schemas lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,13 @@ check: $(INSTALLED) ## Lint, formatting, types, floors
 bench-stream: $(INSTALLED) ## Measure the whole way on real Kafka and Redis: STORES=file.csv ARGS="--help"
 	@$(BIN)/python -m bench.stream $(if $(STORES),--stores "$(STORES)") $(ARGS)
 
-bench-ranking: $(INSTALLED) ## Measure the ranking core
-	@mkdir -p bench/results
-	@$(BIN)/python -m bench.ranking $(ARGS) | tee -a bench/results/ranking.jsonl
+bench-scoring: .venv/.bench ## Measure the ranking core beside its peers: ARGS="--quick" for small sizes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.scoring $(ARGS)
+
+.venv/.bench: $(INSTALLED) requirements-bench.lock
+	@echo "Installing what the ranking core is compared with ..."
+	@$(PIP) install --require-hashes --requirement requirements-bench.lock
+	@touch $@
 
 simulate: $(INSTALLED) ## Replay one run of the simulator, with a trace: SEED=n
 	@$(BIN)/python -m tests.simulation $(SEED)
@@ -51,8 +55,10 @@ schemas: $(INSTALLED) ## Write the JSON Schemas of all topics to docs/schemas
 	@$(BIN)/lead-router schemas docs/schemas
 
 lock: $(INSTALLED) ## Pin the newest allowed packages in requirements.lock
-	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --all-extras --all-build-deps --allow-unsafe \
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev --extra embedded --all-build-deps --allow-unsafe \
 	  --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra bench --constraint requirements.lock \
+	  --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --output-file requirements-bench.lock pyproject.toml
 
 clean: ## Remove everything that was made
 	rm -rf .venv .cache .*_cache .hypothesis build dist *.egg-info

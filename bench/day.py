@@ -19,7 +19,7 @@ WAITS_MS = (5, 50, 250, 1_000)
 
 
 def regrets(seed: int) -> Iterator[Figure]:
-    """The share of the best sum of scores that is lost, by how long a batch waits; places are not freed again."""
+    """The share of the best sum of scores that is lost, by how long a batch waits; no place is freed."""
     rng = np.random.default_rng(seed)
     table, room = matching.instance(LEADS, SLOTS_PER_LEAD, rng)
     day_s = LEADS / PEAK_PER_S * np.pi / 2

@@ -1,7 +1,8 @@
-"""The physical limit of one core: retrieval, filters, features and shortlist fused into one compiled loop (numba).
+"""The physical limit of one core: retrieval, filters, features, shortlist in one compiled loop (numba).
 
-It does for the default policy what `scoring.rank` does by columns, lead by lead and guide by guide, and gives up
-what makes scoring what it is: lists of filters and features that anybody can add to, and counts per filter.
+It does for the default policy what `scoring.rank` does by columns, lead by lead and guide by guide. It
+gives up what makes scoring what it is: lists that anybody can add to, counts per filter, owners from
+elsewhere, ties.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from typing import Any
 import numba
 import numpy as np
 
-from scoring import grid
+from scoring import features, grid
 from scoring.features import FEATURES
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.roster import BOOK_UNLIMITED, Roster
 from scoring.score import weights
+from scoring.view import View
 
 _WEIGHT = [each.name for each in FEATURES]
 _MARGIN = 1.0001
 
 
-@numba.njit(cache=False)  # type: ignore[untyped-decorator]  # numba has no types
+@numba.njit
 def _rank(lead, place, store, guide, skills, limits, weight, out_guide, out_score):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, C901, PLR0912, PLR0913, PLR0915, PLR0917 - one loop on purpose
     lat, lon, named, owner, zone, need, value, urgent = lead
     columns, offset, step_deg, key, row_of = place
@@ -74,7 +76,9 @@ def _rank(lead, place, store, guide, skills, limits, weight, out_guide, out_scor
                     free = 1.0
                     if book_max[g] != BOOK_UNLIMITED:
                         free = (book_max[g] - book[g]) / book_max[g]
-                    score += weight[1] * free + weight[2] * quick[g] + weight[3] * closes[g] + weight[4] * turn[g]
+                    score += (
+                        weight[1] * free + weight[2] * quick[g] + weight[3] * closes[g] + weight[4] * turn[g]
+                    )
                     score += weight[8] * mine + weight[10] * known + weight[11] * likes
                     score += weight[12] * (1 - value[i] * (1 - (level[g] - 1) / 9))
                     score += weight[13] * (1 - urgent[i] * (1 - quick[g]))
@@ -83,7 +87,10 @@ def _rank(lead, place, store, guide, skills, limits, weight, out_guide, out_scor
                         continue
                     spot = min(filled, most - 1)
                     while spot > 0 and out_score[i, spot - 1] < score:
-                        out_score[i, spot], out_guide[i, spot] = out_score[i, spot - 1], out_guide[i, spot - 1]
+                        out_score[i, spot], out_guide[i, spot] = (
+                            out_score[i, spot - 1],
+                            out_guide[i, spot - 1],
+                        )
                         spot -= 1
                     out_score[i, spot], out_guide[i, spot] = score, g
                     filled = min(filled + 1, most)
@@ -93,9 +100,6 @@ class Fused:
     """The loop with its columns at hand; what hangs on the time alone is worked out before, unmeasured."""
 
     def __init__(self, requests: Requests, roster: Roster, policy: Policy, now_ms: int) -> None:
-        from scoring import features
-        from scoring.view import View
-
         none = np.empty(0, np.int32)
         rows = np.arange(len(roster.guide_ids))
         view = View(requests, roster, policy, now_ms, none, rows, np.empty(0, np.float32))

@@ -16,7 +16,7 @@ PLACES = 2
 def instance(leads: int, ratio: float, rng: np.random.Generator) -> tuple[Table, I32s]:
     """Leads and guides of one town, with ``ratio`` places for each lead, two a guide on average.
 
-    Scores are of nearness, of the guide's own merit, and of what only the pair knows; shortlists hold the best 16.
+    Scores are of nearness, of the guide's merit, and of what only the pair knows; shortlists hold 16.
     The town grows with the leads, so a batch of any size is as dense.
     """
     slots = int(leads * ratio)
@@ -37,7 +37,7 @@ def instance(leads: int, ratio: float, rng: np.random.Generator) -> tuple[Table,
 
 
 def dense(table: Table, room: I32s) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The instance as scipy wants it: a row for each lead, a column for each place of a guide; 0 where no pair is."""
+    """The instance as scipy wants it: a row for each lead, a column for each place; 0 where no pair is."""
     m = len(table.tie)
     scores = np.zeros((m, room.size))
     np.put_along_axis(scores, table.guide, table.score, axis=1)
@@ -51,7 +51,7 @@ def optimum(scores: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float:
 
 
 def row_by_row(table: Table, room: I32s) -> I64s:
-    """Each lead in the order of rows takes the first of its shortlist who has room: what the claim alone would do."""
+    """Each lead takes the first of its shortlist who has room: what the claim alone would do."""
     left = room.copy()
     column = np.full(len(table.tie), -1, np.int64)
     for row, guides in enumerate(table.guide.tolist()):

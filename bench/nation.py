@@ -16,6 +16,8 @@ NOW_MS = 1_700_000_000_000 + 4 * 3_600_000  # ten in the morning in Shanghai
 TAGS = ("suits", "shoes", "bags", "watches")
 KM_PER_DEG = 111.195
 GUIDES_PER_STORE = 2
+#: Shares of guides who work, who are there, whose book has no limit.
+ACTIVE, PRESENT, UNLIMITED = 0.97, 0.9, 0.5
 
 
 def tables(n_stores: int, place: F64s, rng: np.random.Generator) -> tuple[Roster, StoreTable, GuideTable]:
@@ -43,11 +45,11 @@ def tables(n_stores: int, place: F64s, rng: np.random.Generator) -> tuple[Roster
         brands=["b"] * n,
         store_ids=stores.ids[home],
         columns={
-            "guide_works": rng.random(n) < 0.97,
-            "guide_present": rng.random(n) < 0.9,
+            "guide_works": rng.random(n) < ACTIVE,
+            "guide_present": rng.random(n) < PRESENT,
             "guide_capacity": rng.integers(5, 40, n).astype(np.int32),
             "guide_load": rng.integers(0, 25, n).astype(np.int32),
-            "guide_book_max": np.where(rng.random(n) < 0.5, BOOK_UNLIMITED, 500).astype(np.int32),
+            "guide_book_max": np.where(rng.random(n) < UNLIMITED, BOOK_UNLIMITED, 500).astype(np.int32),
             "guide_book": rng.integers(0, 480, n).astype(np.int32),
             "guide_level": rng.integers(1, 11, n).astype(np.uint8),
             "guide_sells": np.full(n, 3, np.uint8),
@@ -84,7 +86,7 @@ def towns(n_stores: int, rng: np.random.Generator) -> F64s:
 
 
 def leads(n: int, place: F64s, roster: Roster, rng: np.random.Generator) -> Requests:
-    """Leads near ``place`` [2, n]: every other one with a need, every third names a store, every fourth has an owner."""
+    """Leads near ``place`` [2, n]: half with a need, a third names a store, a fourth is owned."""
     names = roster.store_ids
     made = [
         Lead(
@@ -96,7 +98,7 @@ def leads(n: int, place: F64s, roster: Roster, rng: np.random.Generator) -> Requ
             lon=lon,
             needs=TAGS[:1] if i % 2 else (),
             price_zone="full" if i % 2 else None,
-            tier=("vip", "repeat", "new", "prospect")[i % 4],  # type: ignore[arg-type]  # they are tiers
+            tier=("vip", "repeat", "new", "prospect")[i % 4],
             value_fen=int(rng.integers(0, 10**6)),
             store_id=names[int(rng.integers(len(names)))] if i % 3 == 0 else None,
         )

@@ -1,8 +1,10 @@
-"""What others would do with the same queries: find who is near and sort by distance, without a word about who suits."""
+"""What others would do with the same queries: find who is near, sort by distance, not ask who suits."""
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +33,10 @@ def ball_tree(requests: Requests, roster: Roster, policy: Policy) -> Callable[[]
 
 
 @contextmanager
-def geosearch(requests: Requests, roster: Roster, policy: Policy) -> Iterator[tuple[Callable[[], object], redis.Redis]]:
-    """Redis' GEOSEARCH over the guides, all in one pipeline; the server's CPU has to be read from the server."""
+def geosearch(
+    requests: Requests, roster: Roster, policy: Policy
+) -> Iterator[tuple[Callable[[], object], redis.Redis]]:
+    """Redis' GEOSEARCH over the guides, in one pipeline; the server's CPU is read from the server."""
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
         command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
@@ -42,7 +46,9 @@ def geosearch(requests: Requests, roster: Roster, policy: Policy) -> Iterator[tu
             names = roster.guide_ids.take(rows)
             lat, lon = roster.store_lat[store].tolist(), roster.store_lon[store].tolist()
             for begin in range(0, len(names), 10_000):
-                part = zip(lon[begin : begin + 10_000], lat[begin : begin + 10_000], names[begin:], strict=False)
+                part = zip(
+                    lon[begin : begin + 10_000], lat[begin : begin + 10_000], names[begin:], strict=False
+                )
                 client.geoadd("guides", [word for entry in part for word in entry])
             asked = list(zip(requests.lon.tolist(), requests.lat.tolist(), strict=True))
 
@@ -50,8 +56,13 @@ def geosearch(requests: Requests, roster: Roster, policy: Policy) -> Iterator[tu
                 pipeline = client.pipeline(transaction=False)
                 for at in asked:
                     pipeline.geosearch(
-                        "guides", longitude=at[0], latitude=at[1], radius=policy.radius_km, unit="km",
-                        sort="ASC", withdist=True,
+                        "guides",
+                        longitude=at[0],
+                        latitude=at[1],
+                        radius=policy.radius_km,
+                        unit="km",
+                        sort="ASC",
+                        withdist=True,
                     )
                 return pipeline.execute()
 
@@ -60,9 +71,6 @@ def geosearch(requests: Requests, roster: Roster, policy: Policy) -> Iterator[tu
 
 @contextmanager
 def _running(command: list[str], socket: Path) -> Iterator[redis.Redis]:
-    import subprocess
-    import time
-
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
     client = redis.Redis(unix_socket_path=str(socket))
     try:
@@ -89,10 +97,17 @@ def server_cpu_s(client: redis.Redis) -> float:
 
 
 def plain_python(requests: Requests, roster: Roster, policy: Policy, leads: int) -> Callable[[], object]:
-    """A loop over ``leads`` leads and their candidates, with three filters and three features: less than we do."""
+    """A loop over ``leads`` leads and their candidates: three filters and three features of them all."""
     found = candidates(requests, roster, policy)
     end = int(np.searchsorted(found.lead_row, leads))
-    pairs = list(zip(found.lead_row[:end].tolist(), found.guide_row[:end].tolist(), found.km[:end].tolist(), strict=True))
+    pairs = list(
+        zip(
+            found.lead_row[:end].tolist(),
+            found.guide_row[:end].tolist(),
+            found.km[:end].tolist(),
+            strict=True,
+        )
+    )
     names = ("guide_active", "guide_present", "guide_capacity", "guide_load", "guide_level")
     active, present, capacity, load, level = (getattr(roster, name).tolist() for name in names)
     weight = dict(zip([each.name for each in FEATURES], weights(policy).tolist(), strict=True))
@@ -108,5 +123,3 @@ def plain_python(requests: Requests, roster: Roster, policy: Policy, leads: int)
         return [sorted(one, reverse=True)[: policy.shortlist_max] for one in out]
 
     return loop
-
-

@@ -97,8 +97,13 @@ def reserve(view: View) -> Bools:
 
 def book(view: View) -> Bools:
     """The guide's book of bound members is not full, unless the member is one of them."""
-    full = view.roster.guide_book.take(view.guide) >= view.roster.guide_book_max.take(view.guide)
+    full = view.of_guide(_book_is_full)
     return ~full | view.is_owner if full.any() else ~full
+
+
+def _book_is_full(view: View) -> Bools:
+    full: Bools = view.roster.guide_book.take(view.guide) >= view.roster.guide_book_max.take(view.guide)
+    return full
 
 
 def declined(view: View) -> Bools:

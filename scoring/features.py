@@ -139,7 +139,7 @@ def urgency(view: View) -> F32s:
     fit = np.ones(len(view), np.float32)
     if inside.any():
         urgent = np.where(inside, since_ms / window_ms, 0).astype(np.float32)
-        fit -= urgent.take(view.lead) * (1 - responsiveness(view))
+        fit -= urgent.take(view.lead) * (1 - view.of_guide(responsiveness))
     return fit
 
 

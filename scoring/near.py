@@ -64,7 +64,8 @@ def near(search: Search, roster: Roster) -> Near:
             place, first, count = place[hopeful], first[hopeful], count[hopeful]
         run_place = place
         place, store = np.repeat(place, count), roster.square_store.take(spans(first, count))
-        km = grid.distance_km(xyz, place, roster.store_xyz, store)
+        from_place = np.repeat(xyz.take(run_place, axis=1), count, axis=1)
+        km = grid.distance_km(from_place, None, roster.store_xyz, store)
         within = (km <= np.float32(radius_km)) & search.keep(place, store)
         enough = _worth_within(search, within, store, run_place, count) >= search.need
         inside = np.flatnonzero(within)

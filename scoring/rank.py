@@ -37,7 +37,7 @@ def rank(requests: Requests, roster: Roster, policy: Policy, now_ms: int, seed: 
     lead, guide, score = _likely_pairs(met, policy.shortlist_max)
     tie = ties(requests, roster, lead, guide, seed)
     best, start = _first(_sort_key(score, tie), starts(lead, len(requests)), policy.shortlist_max)
-    return Ranking(start, guide[best], score[best], met.seen, met.filtered)
+    return Ranking(start, guide[best].astype(np.int32), score[best], met.seen, met.filtered)
 
 
 def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int) -> U32s:
@@ -50,9 +50,9 @@ def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int)
     return tie ^ tie >> np.uint32(16)
 
 
-def _likely_pairs(met: Field, most: int) -> tuple[I32s, I32s, F32s]:
+def _likely_pairs(met: Field, most: int) -> tuple[I64s, I64s, F32s]:
     """The pairs that may come into a shortlist, block by block."""
-    parts: list[tuple[I32s, I32s, F32s]] = []
+    parts: list[tuple[I64s, I64s, F32s]] = []
     for runs_ in met.blocks():
         made = met.pairs(runs_)
         if not made.lead.size:
@@ -61,7 +61,7 @@ def _likely_pairs(met: Field, most: int) -> tuple[I32s, I32s, F32s]:
         likely = _likely(made.score, starts(made.lead - low, int(made.lead[-1]) - low + 1), most)
         parts.append((made.lead.take(likely), made.guide.take(likely), made.score.take(likely)))
     if not parts:
-        return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     lead, guide, score = zip(*parts, strict=True)
     return np.concatenate(lead), np.concatenate(guide), np.concatenate(score)
 

@@ -18,10 +18,10 @@ from scoring.roster import Roster
 class Runs:
     """Candidates, ascending by lead: for each lead and store some guides, which are one run."""
 
-    lead: I32s
-    store: I32s
-    first: I32s  #: row of the first guide
-    count: I32s
+    lead: I64s
+    store: I64s
+    first: I64s  #: row of the first guide
+    count: I64s
     km: F32s  #: from the lead's place to the store; infinite where nobody knows
 
 
@@ -38,7 +38,7 @@ def candidates(requests: Requests, roster: Roster, policy: Policy) -> Candidates
     """The guides worth scoring, all of the lead's brand and cell, one by one; see `runs`."""
     found = runs(requests, roster, policy)
     return Candidates(
-        lead_row=np.repeat(found.lead, found.count),
+        lead_row=np.repeat(found.lead, found.count).astype(np.int32),
         guide_row=spans(found.first, found.count).astype(np.int32),
         km=np.repeat(found.km, found.count),
     )
@@ -83,14 +83,20 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     count = np.concatenate(
         (roster.store_guides_count.take(store[:n_whole]), *(np.ones_like(g) for g in alone))
     )
-    order = np.argsort(lead, kind="stable")
-    return Runs(
-        lead[order].astype(np.int32),
-        store[order].astype(np.int32),
-        first[order].astype(np.int32),
-        count[order].astype(np.int32),
-        km[order],
+    order = _merged(lead, around.place.size)
+    lead, store, first, count = (
+        column.take(order).astype(np.int64, copy=False) for column in (lead, store, first, count)
     )
+    return Runs(lead, store, first, count, km.take(order))
+
+
+def _merged(lead: Rows, many: int) -> Rows:
+    """The stable order of a column whose first ``many`` are in order most often, and the few others not."""
+    head, tail = lead[:many], lead[many:]
+    by_head = None if (head[1:] >= head[:-1]).all() else np.argsort(head, kind="stable")
+    by_tail = np.argsort(tail, kind="stable")
+    at = np.searchsorted(head if by_head is None else head[by_head], tail[by_tail], side="right")
+    return np.insert(np.arange(many) if by_head is None else by_head, at, many + by_tail)
 
 
 @dataclass(slots=True, eq=False)

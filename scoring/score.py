@@ -33,8 +33,8 @@ _PAIRS_AT_ONCE = 1 << 17
 class Scored:
     """Eligible pairs, ascending by lead."""
 
-    lead: I32s
-    guide: I32s
+    lead: I64s
+    guide: I64s
     score: F32s  #: 0..1
 
 
@@ -43,10 +43,10 @@ class Field:
     """Who is left to compare after guides and stores have been asked, and what is known of them so far."""
 
     view: View  #: leads with stores: the runs that are left
-    begin: I64s  #: where each run begins in ``guide``
+    begin: I64s  #: where each run begins in ``guides``
     count: I64s
     fit: F32s  #: of each run: the sum of its features
-    guide: I32s  #: each guide who may, once
+    guides: View  #: each guide who may, once
     merit: F32s  #: the sum of the guide's features
     seen: I32s  #: [n] guides looked at
     filtered: I32s  #: [n, filters] guides refused, by the first filter that refused
@@ -67,7 +67,8 @@ class Field:
         score = self.merit.take(at)
         score += np.repeat(self.fit[runs], count)
         lead = np.repeat(self.view.lead[runs], count)
-        view = replace(self.view, lead=lead, guide=self.guide.take(at), km=_NO_KM, stores=None)
+        guide = self.guides.guide.take(at)
+        view = replace(self.view, lead=lead, guide=guide, km=_NO_KM, stores=None, guides=self.guides, at=at)
         allowed = _pairs_that_may(view, Grain.PAIR, self.filtered, None)
         if not allowed.all():
             kept = np.flatnonzero(allowed)
@@ -98,28 +99,36 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     view = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
     fine, refused = _guides_that_may(view)
     _count_runs(filtered, found, first, refused)
-    guide = guide.take(np.flatnonzero(fine))
+    view = replace(view, guide=guide.take(np.flatnonzero(fine)))
     before = _before(fine.astype(np.int32))
-    begin = before[first]
-    count = before[first + found.count] - begin
+    begin = before.take(first)
+    count = before.take(first + found.count) - begin
     stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
     kept = np.flatnonzero(_pairs_that_may(stores, Grain.STORE, filtered, count) & (count > 0))
+    # stores without anybody who may are left out
     stores = View(
-        requests, roster, policy, now_ms, found.lead[kept], _NO_ROWS, found.km[kept], found.store[kept]
+        requests,
+        roster,
+        policy,
+        now_ms,
+        found.lead.take(kept),
+        _NO_ROWS,
+        found.km.take(kept),
+        found.store.take(kept),
     )
     return Field(
         view=stores,
-        begin=begin[kept],
-        count=count[kept],
+        begin=begin.take(kept),
+        count=count.take(kept),
         fit=_sum(stores, Grain.STORE),
-        guide=guide,
-        merit=_sum(replace(view, guide=guide), Grain.GUIDE),
+        guides=view,
+        merit=_sum(view, Grain.GUIDE),
         seen=np.bincount(found.lead, found.count, n).astype(np.int32),
         filtered=filtered,
     )
 
 
-def _shared(found: Runs, roster: Roster) -> tuple[I32s, I64s]:
+def _shared(found: Runs, roster: Roster) -> tuple[I64s, I64s]:
     """Each guide of the batch's stores once, and where each run of candidates begins among them."""
     here = np.zeros(roster.store_guides_count.size, np.bool_)
     here[found.store] = True
@@ -128,7 +137,7 @@ def _shared(found: Runs, roster: Roster) -> tuple[I32s, I64s]:
     at = np.empty(here.size, np.int64)
     # where a store's guides begin here, less where they begin in the roster
     at[stores] = np.cumsum(count) - count - roster.store_guides_start[stores]
-    guide = spans(roster.store_guides_start[stores].astype(np.int64), count).astype(np.int32)
+    guide = spans(roster.store_guides_start[stores].astype(np.int64), count)
     return guide, at.take(found.store) + found.first
 
 
@@ -155,7 +164,7 @@ def _count_runs(filtered: I32s, found: Runs, first: I64s, refused: list[tuple[in
         for place, (_, mask) in enumerate(some):
             packed |= mask.astype(np.int64) << (_BITS * place)
         before = _before(packed)
-        in_lead = _before(before[end] - before[first])[np.concatenate(([0], ends))]
+        in_lead = _before(before.take(end) - before.take(first))[np.concatenate(([0], ends))]
         counts = np.diff(in_lead)
         for place, (column, _) in enumerate(some):
             filtered[:, column] = counts >> (_BITS * place) & ((1 << _BITS) - 1)

@@ -7,12 +7,14 @@ pairs too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from scoring.arrays import Bools, F32s, I8s, I32s, Rows, U8s
 from scoring.requests import NO_NEED, Requests
@@ -21,6 +23,9 @@ from scoring.roster import LEVEL_BITS, Roster
 if TYPE_CHECKING:
     # The policy checks the names of features, which are functions of a view.
     from scoring.policy import Policy
+
+
+T = TypeVar("T", bound=np.generic)
 
 
 class Grain(Enum):
@@ -60,6 +65,9 @@ class View:
     guide: Rows  #: none at the grain of stores
     km: F32s  #: from the lead's place to the store; none at the grain of guides
     stores: Rows | None = None  #: at the grain of stores
+    guides: View | None = None  #: each guide of the pairs once, if the caller has them at hand,
+    at: Rows | None = None  #: and where each pair's guide is among them
+    known: dict[Any, Any] = field(default_factory=dict)  #: what `of_guide` has worked out of these guides
 
     def __len__(self) -> int:
         """How many."""
@@ -69,7 +77,8 @@ class View:
         """The pairs at these positions."""
         km = self.km.take(kept) if self.km.size else self.km
         lead, guide = self.lead.take(kept), self.guide.take(kept)
-        view = View(self.requests, self.roster, self.policy, self.now_ms, lead, guide, km)
+        at = None if self.at is None else self.at.take(kept)
+        view = replace(self, lead=lead, guide=guide, km=km, at=at)
         # what the filters have looked up already is handed on to the features
         known = self.__dict__
         view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
@@ -79,6 +88,16 @@ class View:
     def store(self) -> I32s:
         """The row of each store."""
         return self.roster.guide_store.take(self.guide) if self.stores is None else self.stores
+
+    def of_guide(self, value: Callable[[View], npt.NDArray[T]]) -> npt.NDArray[T]:
+        """A value at the grain of guides, worked out once for each guide and handed to the pairs."""
+        if self.guides is None or self.at is None:
+            return value(self)
+        known = self.guides.known
+        if value not in known:
+            known[value] = value(self.guides)
+        values: npt.NDArray[T] = known[value]
+        return values.take(self.at)
 
     @cached_property
     def zones(self) -> U8s:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
 from tests.parts import MissingPartError, RealKafka, RealRedis
 
 MISSING = pytest.StashKey[str]()
+# a deadline would measure the machine, not what is promised
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @dataclass(frozen=True)

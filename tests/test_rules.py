@@ -450,7 +450,7 @@ def test_winners_are_rows_of_the_roster(roster):
     assert rows.dtype == np.int32
 
 
-def test_a_request_that_comes_twice_is_decided_by_the_record_that_came_first(roster):
+def test_a_request_that_comes_twice_is_decided_by_the_record_that_came_first():
     events = [lead(lead_id=lead_id, member_id=member_id) for lead_id, member_id in ("xm", "yn", "xo", "zp")]
     batch = requests(LEADS, *events)
     order = claim_order(batch, np.array([2, 3, 0, 1]))
