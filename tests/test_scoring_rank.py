@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scoring import features
 from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
-from scoring.explain import explain, reasons
+from scoring.explain import contributions, explain, reasons, why_not
 from scoring.features import FEATURES
 from scoring.layout import cell_name
 from scoring.opening import WEEKDAYS
@@ -24,7 +24,7 @@ from scoring.retrieve import candidates
 from scoring.roster import effective_capacity
 from scoring.score import scores
 from scoring.view import View
-from tests.scoring_world import NOW_MS, event_id, world, worlds
+from tests.scoring_world import NOW_MS, Home, event_id, world, worlds
 from topics.guides import Guide
 from topics.leads import Lead
 from topics.stores import Store
@@ -356,3 +356,58 @@ def test_needs_are_padded_on_the_right():
     lead = {"member_id": "m", "brand": "a", "occurred_at_ms": 0}
     two = columns([Lead(lead_id="1", needs=("bags", "?"), **lead), Lead(lead_id="2", **lead)], roster)
     assert two.need_tags.tolist() == [[roster.tags["bags"], -2], [NO_NEED, NO_NEED]]
+
+
+@given(worlds(), POLICIES)
+def test_why_not_names_the_first_filter_or_the_feature_that_cost_most(world, policy):
+    roster = world.roster()
+    requests = world.requests(roster)
+    ranking = rank(requests, roster, policy, NOW_MS)
+    view = view_of(world, policy)
+    guides = {g.guide_id: g for g in world.guides}
+    stores = {(s.brand, s.store_id): s for s in world.stores}
+    score = scores(view)
+    for row in range(min(len(requests), 2)):
+        mine = np.flatnonzero(view.lead == row)
+        first, end = ranking.start[row], ranking.start[row + 1]
+        winner = int(ranking.guide_row[first]) if first < end else -1
+        won = float(score[mine[view.guide[mine] == winner]][0]) if winner >= 0 else 0.0
+        for guide in range(0, len(roster.guide_ids), 13):
+            told = why_not(requests, roster, policy, NOW_MS, lead=row, guide=guide, winner=winner)
+            one = guides[roster.guide_ids[guide]]
+            may = may_take(world, world.events[row], one, stores[one.brand, one.store_id], policy)
+            refusing = [f.name for f in ELIGIBILITY if f.name in policy.filters and not may[f.name]]
+            pair = mine[view.guide[mine] == guide]
+            assert told.filter == (refusing[0] if refusing else None)
+            assert told.unseen == (not refusing and not pair.size)
+            if refusing or not pair.size or winner in {-1, guide}:
+                assert (told.margin, told.feature) == (0, None)
+                continue
+            assert told.margin == pytest.approx(won - float(score[pair[0]]), abs=1e-6)
+            both = replace(view, lead=np.array([row, row]), guide=np.array([guide, winner]))
+            both.km = np.array([view.km[pair[0]], view.km[mine[view.guide[mine] == winner]][0]])
+            costs = np.subtract(*contributions(both)[::-1])
+            assert costs[[each.name for each in FEATURES].index(told.feature)] == costs.max()
+
+
+def test_a_filter_costs_nothing_to_those_who_have_nothing_to_do_with_it():
+    """What the stream does not tell yet changes no decision: the neutral columns are neutral."""
+    made = world(11, n_stores=10, n_guides=60)
+    for name, home in made.homes.items():
+        made.homes[name] = Home(cell=home.cell, owner=home.owner)
+    roster = build(made.stores, made.guides, made.presence, capacity_default=2)
+    requests = made.requests(roster)
+    late = ("partner_quota", "declined")
+    with_all = rank(requests, roster, Policy(), NOW_MS)
+    without = Policy(filters=tuple(name for name in Policy().filters if name not in late))
+    ranking = rank(requests, roster, without, NOW_MS)
+    assert with_all.guide_row.tobytes() == ranking.guide_row.tobytes()
+    found = candidates(requests, roster, Policy())
+    view = View(requests, roster, Policy(), NOW_MS, found.lead_row, found.guide_row, found.km)
+    by_name = {each.name: each.value(view) for each in FEATURES}
+    assert len(view) > 10
+    weighted = np.array([guide.weight != 0 for guide in made.guides])
+    number = [int(roster.guide_ids[row][1:]) for row in view.guide]
+    assert np.unique(by_name["turn"][weighted[number]]).size == 1
+    for name in ("last_server", "urgency", "responsiveness", "conversion"):
+        assert np.unique(by_name[name]).size == 1, name
