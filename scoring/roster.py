@@ -133,9 +133,13 @@ class Roster:
 
     @property
     def fragmentation(self) -> float:
-        """The share of rows that were left behind, 0..1: above a quarter it is worth laying out anew."""
+        """The share of rows that were left behind, or of names that came or went since: from 0 on.
+
+        Above a quarter it is worth laying out anew.
+        """
         rows = len(self.store_ids) + len(self.guide_ids)
-        return 1 - (self.store_count + self.guide_count) / rows if rows else 0.0
+        behind = rows - self.store_count - self.guide_count
+        return max(behind, self.store_ids.late + self.guide_ids.late) / max(rows, 1)
 
     @property
     def nbytes(self) -> int:
@@ -196,8 +200,8 @@ class Roster:
         other = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
         asked = rows[other]
         hours = Hours(
-            self.store_opens.take(asked, axis=0),
-            self.store_closes.take(asked, axis=0),
+            self.store_opens[asked],
+            self.store_closes[asked],
             self.store_timezone.take(asked),
             self.store_closed_first.take(asked),
             self.store_closed_count.take(asked),
