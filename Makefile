@@ -41,7 +41,8 @@ bench-stream: $(INSTALLED) ## Measure the whole way on real Kafka and Redis: STO
 	@$(BIN)/python -m bench.stream $(if $(STORES),--stores "$(STORES)") $(ARGS)
 
 bench-scoring: .venv/.bench ## Measure the ranking core beside its peers: ARGS="--quick" for small sizes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.scoring $(ARGS)
+	@MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m bench.scoring $(ARGS)
 
 .venv/.bench: $(INSTALLED) requirements-bench.lock
 	@echo "Installing what the ranking core is compared with ..."

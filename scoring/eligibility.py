@@ -50,11 +50,13 @@ def capacity(view: View) -> Bools:
 def partner_quota(view: View) -> Bools:
     """The quota of the lead's partner is not used up, if it has one."""
     left: Bools = view.requests.partner_left != 0
-    return left.take(view.lead)
+    return np.ones(len(view), np.bool_) if left.all() else left.take(view.lead)
 
 
 def stock(view: View) -> Bools:
     """The store is one of those that hold the goods, if the lead names any."""
+    if not view.requests.stock_named.any():
+        return np.ones(len(view), np.bool_)
     holds = ~view.requests.stock_named.take(view.lead)
     asked = np.flatnonzero(~holds)
     if asked.size:
