@@ -37,6 +37,9 @@ _PAST_VERSIONS = 10**16
 #: Columns are laid out anew when more of their rows than this share were left behind.
 _FRAGMENTATION_MAX = 0.25
 
+#: Stands for the cell itself among the guides of a cell, since no id holds it.
+CLOCK = "|"
+
 #: Cell, guide, version, effective capacity.
 CapacityRow = tuple[str, str, int, int]
 
@@ -56,9 +59,11 @@ class Reference:
         #: Cell and guide to version and capacity: what Redis knows, and what it has to be told.
         self._told: dict[tuple[str, str], tuple[int, int]] = {}
         self._due: dict[tuple[str, str], tuple[int, int]] = {}
-        #: Cell to guide to open leads, as Redis has told; and the rows where claims of our own were added since.
-        self._loads: dict[str, dict[str, int]] = {}
+        #: Cell to guide to open leads and turn, as Redis has told, and the cell's clock as the turn of ``|``.
+        self._known: dict[str, dict[str, tuple[int, int]]] = {}
+        #: The rows where claims of our own were added since.
         self._guessed: set[int] = set()
+        self._cell_count = 0
         self._now_ms: int | None = None
         self._laid_out = False
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
@@ -104,7 +109,7 @@ class Reference:
         """
         self.forget_guesses()
         touched = self._update() if self._laid_out else self._rebuild()
-        self._enter_loads(touched)
+        self._enter_known(touched)
         if self._now_ms is None or now_ms < self._now_ms:
             touched.update(self._events[GUIDES.name])
         else:
@@ -236,40 +241,51 @@ class Reference:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
         return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
 
-    def set_loads(self, cells: Mapping[str, Mapping[str, int]]) -> None:
-        """Take over the open leads of whole cells, by guide; guides not named in their cell have none."""
-        self._loads |= {cell: dict(loads) for cell, loads in cells.items()}
-        self.roster.guide_load[:] = 0
-        self._guessed.clear()
-        for cell, loads in self._loads.items():
-            self.change_loads(cell, loads.items())
+    def set_cell(self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int]) -> None:
+        """Take over open leads and turns of a whole cell; guides not named have none."""
+        nothing = dict.fromkeys(self._known.get(cell, ()), (0, 0))
+        now = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
+        for name, (load, turn) in (nothing | now).items():
+            self.change(cell, name, load, turn)
+        self._known[cell] = now
 
-    def change_loads(self, cell: str, loads: Iterable[tuple[str, int]]) -> None:
-        """Take over how many open leads some guides of a cell have now."""
-        held = self._loads.setdefault(cell, {})
-        for guide_id, load in loads:
-            held[guide_id] = load
-            if (row := self._row(cell, guide_id)) >= 0:
-                self.roster.guide_load[row] = load
+    def change(self, cell: str, name: str, load: int, turn: int) -> None:
+        """Take over open leads and turn of a guide of a cell; or the cell's clock, as the turn of ``|``."""
+        self._known.setdefault(cell, {})[name] = (load, turn)
+        roster = self.roster
+        if name == CLOCK:
+            if (number := roster.cell_row(cell)) >= 0:
+                roster.cell_clock[number] = turn
+            return
+        row = roster.guide_row(cell.partition("/")[0], name)
+        # what one who moved still holds takes no room in the new cell
+        if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
+            roster.guide_load[row], roster.guide_turn[row] = load, turn
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
-        """Count the places that the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
-        rows = [
-            self.roster.guide_row(request.event.brand, answer.guide_id)
-            for request, answer in zip(batch, answers, strict=True)
-            if answer.result == "ok" and answer.guide_id is not None
-        ]
-        taken = np.array([row for row in rows if row >= 0], np.int64)
-        np.add.at(self.roster.guide_load, taken, 1)
-        self._guessed.update(taken.tolist())
+        """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
+        roster = self.roster
+        for request, answer in zip(batch, answers, strict=True):
+            if answer.result != "ok" or answer.guide_id is None:
+                continue
+            row = roster.guide_row(request.event.brand, answer.guide_id)
+            if row >= 0:
+                start = answer.turn_start
+                number = int(roster.store_cell[roster.guide_store[row]])
+                roster.guide_load[row] += 1
+                roster.guide_turn[row] = max(roster.guide_turn[row], start + int(roster.guide_step[row]))
+                roster.cell_clock[number] = max(roster.cell_clock[number], start)
+                self._guessed.add(row)
 
     def forget_guesses(self) -> None:
-        """Go back to the loads that Redis has told: it tells of these claims as well, or has told already."""
+        """Go back to what Redis has told: it tells of these claims as well, or has told already."""
         roster = self.roster
         rows = np.array(sorted(self._guessed), np.int64)
         for row, guide_id in zip(rows.tolist(), roster.guide_ids.take(rows), strict=True):
-            cell = roster.cell_of(int(roster.guide_store[row]))
-            roster.guide_load[row] = self._loads.get(cell, {}).get(guide_id, 0)
+            number = int(roster.store_cell[roster.guide_store[row]])
+            known = self._known.get(roster.cells[number], {})
+            roster.guide_load[row], roster.guide_turn[row] = known.get(guide_id, (0, 0))
+            roster.cell_clock[number] = known.get(CLOCK, (0, 0))[1]
         self._guessed.clear()
 
     def checksum(self) -> int:
@@ -277,7 +293,8 @@ class Reference:
         roster = self.roster
         rows = roster.guide_rows()
         mixed = roster.guide_hash[rows].astype(np.uint64)
-        for column in (roster.guide_load, roster.guide_capacity, roster.guide_active, roster.guide_present):
+        columns = (roster.guide_load, roster.guide_turn, roster.guide_capacity)
+        for column in (*columns, roster.guide_active, roster.guide_present):
             mixed = (mixed ^ column[rows].astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
         return int(mixed.sum() % np.uint64(2**48))
 
@@ -286,19 +303,18 @@ class Reference:
         roster, rows = self.roster, self.roster.guide_rows()
         return int(np.maximum(roster.guide_load[rows] - roster.guide_capacity[rows], 0).sum())
 
-    def _enter_loads(self, identities: Iterable[str]) -> None:
-        """Enter what Redis has told of some guides, who may be in another cell now."""
+    def _enter_known(self, identities: Iterable[str]) -> None:
+        """Enter what Redis has told of some guides, who may be in another cell now, and of new cells."""
         for identity in identities:
             brand, guide_id = _names(identity)
             cell = self.cell_of_guide(brand, guide_id)
-            if load := self._loads.get(cell, {}).get(guide_id, 0):
-                self.roster.guide_load[self.roster.guide_row(brand, guide_id)] = load
-
-    def _row(self, cell: str, guide_id: str) -> int:
-        """The row of a guide of that cell; what one who moved still holds takes no room in the new cell."""
-        row = self.roster.guide_row(cell.partition("/")[0], guide_id)
-        there = row >= 0 and self.roster.cell_of(int(self.roster.guide_store[row])) == cell
-        return row if there else -1
+            if (held := self._known.get(cell, {}).get(guide_id)) is not None:
+                self.change(cell, guide_id, *held)
+        if len(self.roster.cells) != self._cell_count:
+            self._cell_count = len(self.roster.cells)
+            for cell, known in self._known.items():
+                if CLOCK in known:
+                    self.change(cell, CLOCK, *known[CLOCK])
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them; most often there is one group."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.reference import REFERENCE_TOPICS, Reference
+from router.reference import CLOCK, REFERENCE_TOPICS, Reference
 from router.rules.intake import Record
 from router.rules.ownership import read_bindings
-from router.rules.restoring import restored
+from router.rules.restoring import cell_of, restored
 from router.state import keys
-from topics.assignments import LIVE_STATES, Assignment
+from topics.assignments import LIVE_STATES, Assignment, Turn
 from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
 from topics.codec import BadEventError, decode
 
@@ -94,6 +94,8 @@ class Replay:
         journey = self._hash(keys.journey(made.brand, made.member_id, made.kind, made.lead_id))
         if str(made.seq) in journey:
             return  # the first record of a seq wins
+        if made.turn is not None and made.guide_id is not None:
+            self._turn(made, made.guide_id, made.turn)
         journey[str(made.seq)] = b"%d|%b" % (record.offset, value)
         if made.guide_id is not None:
             self._card(made, record.offset, value)
@@ -107,6 +109,11 @@ class Replay:
         lead = f"{made.kind}|{made.lead_id}"
         if made.seq > int(inbox.get(lead, b"0|").partition(b"|")[0]):
             inbox[lead] = b"%d|%d|%b" % (made.seq, offset, value if made.state in LIVE_STATES else b"")
+
+    def _turn(self, made: Assignment, guide_id: str, turn: Turn) -> None:
+        held = self._hash(keys.turns(cell_of(made, self.reference.roster)))
+        for name, number in ((guide_id, turn.end), (CLOCK, turn.start)):
+            held[name] = b"%d" % max(number, int(held.get(name, b"0")))
 
     def _decide(self, made: Assignment) -> None:
         lead = restored(made, self.reference.roster)
@@ -127,6 +134,8 @@ class Replay:
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
     if "}:member:" in key and name == "owner_cell":
         return True  # it was the owner's cell when the bond was made; the owner may have moved since
+    if keys.is_turns(key):
+        return held is not None and int(held) >= int(wanted or 0)  # the log may have forgotten the last one
     if keys.is_capacity(key) and name in {keys.MARK, keys.TOKEN}:
         return held is not None or name == keys.TOKEN  # what they say is Redis' own business
     if keys.is_capacity(key) and wanted is None:

@@ -51,7 +51,7 @@ async def open_up(arbiter, cell, capacity):
 
 
 def offer(cell, lead):
-    return Offer(cell, MARKED, "lead", lead, "d", "g|s|0.5", 7, "hq", "1 2 3 7")
+    return Offer(cell, MARKED, 0, "lead", lead, "d", "g|1|s|0.5", 7, "hq", "1 2 3 7")
 
 
 async def test_f31_slots_that_move_under_claims_change_nothing(cluster, arbiter):

@@ -16,7 +16,7 @@ from router.projector import Projector
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
-from scoring.roster import build
+from scoring.build import build
 from topics.assignments import LIVE_STATES, Action, Assignment, Cause
 from topics.codec import decode, encode
 from topics.stores import Store

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.reference import REFERENCE_TOPICS, Reference
+from router.reference import CLOCK, REFERENCE_TOPICS, Reference
 from router.rules.offers import Answer
+from scoring.fairness import LEAD
 from scoring.roster import effective_capacity
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES
 from topics.codec import encode, key_of
@@ -79,8 +80,20 @@ class World:
 
     def loads(self):
         """Open leads by guide, of those who have any, as the columns have them."""
-        loads = self.roster.guide_load.tolist()
-        return {name: load for name, load in zip(self.roster.guide_ids, loads, strict=True) if load}
+        return self._column("guide_load")
+
+    def turns(self):
+        """The same of turns."""
+        return self._column("guide_turn")
+
+    def _column(self, name):
+        rows = self.roster.guide_rows()
+        values = getattr(self.roster, name)[rows].tolist()
+        return {
+            guide: value
+            for guide, value in zip(self.roster.guide_ids.take(rows), values, strict=True)
+            if value
+        }
 
 
 def guides(world):
@@ -332,7 +345,8 @@ def request(brand="b", member_id="m", tier=None):
 
 
 def answer(result, guide_id="g"):
-    return Answer(result, 1, 1, f"offered 1 2 3 4 {guide_id}|s1|0.5" if guide_id else "waiting 1 2 3 4 hq")
+    stored = f"offered 1 2 3 4 9 {guide_id}|{LEAD}|s1|0.5" if guide_id else "waiting 1 2 3 4 0 hq"
+    return Answer(result, 1, 1, stored)
 
 
 def test_only_places_that_were_taken_now_are_counted():
@@ -342,21 +356,24 @@ def test_only_places_that_were_taken_now_are_counted():
     answers += [answer("waiting", None), answer("ok", "stranger")]
     world.reference.count([request()] * len(answers), answers)
     assert world.loads() == {"g": 2, "h": 1}
-    world.reference.change_loads("b/-", [("g", 1)])
+    assert world.turns() == {"g": 9 + LEAD, "h": 9 + LEAD}
+    world.reference.change("b/-", "g", 1, 5)
     world.reference.forget_guesses()
-    assert world.loads() == {"g": 1}
+    assert (world.loads(), world.turns()) == ({"g": 1}, {"g": 5})
 
 
 def test_loads_survive_new_columns():
     world = World(store(), guide("g"), guide("h"))
     world.refresh()
-    world.reference.set_loads({"b/-": {"g": 2, "nobody": 7}})
+    world.reference.set_cell("b/-", {"g": 2, "nobody": 7}, {"g": 4, CLOCK: 3})
     world.put(store("s0", lat=-31.0), guide("a", store_id="s0"), guide("g", version=2))
     world.refresh()
     assert world.loads() == {"g": 2}
-    world.reference.change_loads("b/-", [("g", 0), ("a", 1)])
+    assert (world.turns(), world.roster.cell_clock.max()) == ({"g": 4}, 3)
+    world.reference.change("b/-", "g", 0, 4)
+    world.reference.change("b/-", "a", 1, 2)
     assert world.loads() == {"a": 1}
-    world.reference.set_loads({"b/-": {}})
+    world.reference.set_cell("b/-", {}, {})
     assert world.loads() == {}
 
 
@@ -364,12 +381,13 @@ def test_a_load_counts_in_its_cell_alone_as_it_does_in_redis():
     """Nor is it forgotten when the guide comes back."""
     world = World(store("s1", market="x"), store("s2", market="y"), guide())
     world.refresh()
-    world.reference.set_loads({"b/x": {"g": 3}, "b/y": {"g": 1}})
+    world.reference.set_cell("b/x", {"g": 3}, {"g": 30})
+    world.reference.set_cell("b/y", {"g": 1}, {CLOCK: 8})
     assert world.loads() == {"g": 3}
     world.put(guide(version=2, store_id="s2"))
     world.refresh()
     assert world.loads() == {"g": 1}
-    world.reference.change_loads("b/x", [("g", 2)])
+    world.reference.change("b/x", "g", 2, 40)
     world.put(guide(version=3))
     world.refresh()
     assert world.loads() == {"g": 2}
@@ -381,11 +399,11 @@ def test_two_workers_tell_by_one_number_whether_they_know_the_same():
     one, other = World(*events), World(*reversed(events))
     for world in (one, other):
         world.refresh()
-        world.reference.change_loads("b/-", [("h", 2)])
+        world.reference.change("b/-", "h", 2, 0)
     assert one.reference.checksum() == other.reference.checksum()
-    other.reference.change_loads("b/-", [("h", 1)])
+    other.reference.change("b/-", "h", 1, 0)
     assert one.reference.checksum() != other.reference.checksum()
-    one.reference.change_loads("b/-", [("h", 7)])
+    one.reference.change("b/-", "h", 7, 0)
     assert (one.reference.over_capacity(), other.reference.over_capacity()) == (4, 0)
 
 

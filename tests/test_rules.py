@@ -14,20 +14,21 @@ from router.outbox import Outbox
 from router.rules.actions import TEXTS, WHY, action
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, read
-from router.rules.offers import Answer, assignment, cell_of_queue, queue_of, stored_answer
+from router.rules.offers import NO_DIGEST, Answer, assignment, cell_of_queue, queue_of, stored_answer
 from router.rules.ownership import read_bindings
 from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
 from router.rules.reasons import decision, winners
 from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
 from scoring.explain import explain, reasons
+from scoring.fairness import LEAD
 from scoring.features import FEATURES
 from scoring.layout import cell_name
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
 from tests.scoring_world import NOW_MS, world, worlds
-from topics.assignments import Assignment, Decision
+from topics.assignments import Assignment, Decision, Turn
 from topics.bindings import Binding
 from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
 from topics.codec import MESSAGE_BYTES_MAX, decode, encode, partition_of
@@ -207,9 +208,9 @@ def decided(around, policy):
     answers = []
     for row, each in enumerate(asked):
         entries = each.shortlist.split()[row % 3 == 2 :]
-        state, choice = ("offered", entries[0]) if entries else ("waiting", each.queue)
+        state, start, choice = ("offered", row, entries[0]) if entries else ("waiting", 0, each.queue)
         result = "ok" if entries else "waiting"
-        answers.append(Answer(result, 1, int(bool(entries)), f"{state} {each.terms} {choice}"))
+        answers.append(Answer(result, 1, int(bool(entries)), f"{state} {each.terms} {start} {choice}"))
     why = reasons(ranking, wanted, roster, policy, NOW_MS)
     why = explain(why, policy.runners_up, winners(batch, answers, roster))
     return roster, batch, homes, ranking, asked, answers, why
@@ -225,14 +226,16 @@ def test_an_offer_holds_the_ranking_and_its_terms(around):
         arrival_ms = request.event.occurred_at_ms
         assert each.terms == f"{NOW_MS} {NOW_MS + 60_000} 7 {arrival_ms}"
         assert (each.cell, each.kind, each.lead_id) == (home.cell, request.kind, request.lead_id)
-        assert (each.digest, each.arrival_ms) == (request.digest, arrival_ms)
+        assert (each.digest, each.arrival_ms) == (request.digest or NO_DIGEST, arrival_ms)
         entries = [entry.split("|") for entry in each.shortlist.split()]
         rows = range(ranking.start[row], ranking.start[row + 1])
         assert [entry[0] for entry in entries] == [roster.guide_ids[ranking.guide_row[n]] for n in rows]
-        for guide, store_id, score, *owner in entries:
+        assert each.horizon == policy.fair_horizon * LEAD
+        for guide, step, store_id, score, *owner in entries:
             assert owner == (["o"] if guide == home.owner_id else [])
-            held = roster.guide_store[roster.guide_row(request.event.brand, guide)]
-            assert store_id == roster.store_ids[held]
+            guide_row = roster.guide_row(request.event.brand, guide)
+            assert store_id == roster.store_ids[roster.guide_store[guide_row]]
+            assert int(step) == roster.guide_step[guide_row]
             assert 0 <= float(score) <= 1
 
 
@@ -262,7 +265,7 @@ def test_a_decision_says_why(around):
             assert reasons.score - other.score == pytest.approx(other.margin, abs=2e-4)
 
 
-STORED = "offered 1000 61000 7 5 g1|s1|0.5000"
+STORED = "offered 1000 61000 7 5 40 g1|30|s1|0.5000"
 
 
 def test_an_assignment_is_made_of_the_stored_answer_and_its_replay_is_the_same():
@@ -273,7 +276,8 @@ def test_an_assignment_is_made_of_the_stored_answer_and_its_replay_is_the_same()
     assert (first.at_ms, first.respond_by_ms, first.policy_version, first.lead_at_ms) == (1000, 61000, 7, 5)
     assert (first.seq, first.attempt, first.cause.kind, first.cause.id) == (1, 1, "lead", "l")
     assert first.queue is None
-    waiting = assignment(request, Answer("waiting", 1, 0, "waiting 1000 61000 7 5 x/store/s1"))
+    assert first.turn == Turn(start=40, end=70)
+    waiting = assignment(request, Answer("waiting", 1, 0, "waiting 1000 61000 7 5 0 x/store/s1"))
     assert (waiting.state, waiting.queue, waiting.guide_id, waiting.action) == (
         *("waiting", "x/store/s1", None, None),
     )
@@ -299,6 +303,7 @@ def test_the_members_own_guide_is_told_so_whoever_asks_again():
 
 def test_the_guide_of_an_answer():
     assert Answer("ok", 1, 1, STORED).guide_id == "g1"
+    assert Answer("ok", 1, 1, STORED).turn_start == 40
     assert Answer("waiting", 1, 0, "waiting 1 2 3 4 store/s").guide_id is None
 
 
@@ -443,7 +448,7 @@ OUT = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS)
 
 def test_winners_are_rows_of_the_roster(roster):
     batch = requests(LEADS, lead("a"), lead("b"), lead("c"))
-    answers = [Answer("ok", 1, 1, STORED), Answer("waiting", 1, 0, "waiting 1 2 3 4 hq")]
+    answers = [Answer("ok", 1, 1, STORED), Answer("waiting", 1, 0, "waiting 1 2 3 4 0 hq")]
     answers.append(Answer("replay", 1, 1, STORED.replace("g1", "gone")))
     rows = winners(batch, answers, roster)
     assert rows.tolist() == [roster.guide_row("b", "g1"), -1, -1]

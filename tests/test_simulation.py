@@ -72,6 +72,9 @@ def valkey():
         yield server
 
 
+CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
+
+
 class Cases:
     """Random calls over few names, so that they meet; some names are beginnings of others."""
 
@@ -100,18 +103,18 @@ class Cases:
         return [keys.member("b", member) for member in members], args
 
     def _cell_keys(self, cell):
-        return [key(cell) for key in (keys.open_attempts, keys.capacity, keys.waiting, keys.changes)]
+        return [key(cell) for key in CELL_KEYS]
 
     def _claim(self):
         cell = self.rng.choice(self.CELLS)
-        names, args = self._cell_keys(cell), [60_000, 500, self.rng.choice((0, 1, 1, 1))]
+        names, args = self._cell_keys(cell), [60_000, 500, self.rng.choice((0, 1, 1, 1)), 2_000_000]
         for lead in self._some(self.LEADS):
             guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
             names.append(keys.lead(cell, "lead", lead))
             args += (
                 f"lead|{lead}",
                 self.rng.choice(("d1", "d2")),
-                " ".join(f"{guide}|s1|0.5" for guide in guides),
+                " ".join(f"{guide}|{self.rng.choice((0, 333_333, 10**9))}|s1|0.5" for guide in guides),
                 f"{self.rng.randint(1, 9)} @hq/store/s1 1 2 3 4",
             )
         return names, args
@@ -123,8 +126,10 @@ class Cases:
             names.append(keys.lead(cell, "lead", lead))
             guide = self.rng.choice(("", *self.GUIDES))
             state = self.rng.choice(("offered", "seen")) if guide else self.rng.choice(("waiting", "closed"))
-            answer = f"{state} {self.rng.randint(1, 2)} 2 3 4 {f'{guide}|s1|0.5' if guide else '@hq'}"
+            choice = f"{guide}|{10**6}|s1|0.5" if guide else "@hq"
+            answer = f"{state} {self.rng.randint(1, 2)} 2 3 4 7 {choice}"
             args += (f"lead|{lead}", state, self.rng.randint(1, 3), 1, answer, "d1", guide, 7)
+            args.append(f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "")
         return names, args
 
     def _mark(self):

@@ -23,10 +23,12 @@ from router.rules.restoring import Restored
 from router.state import keys
 from router.state.arbiter import Arbiter, Card
 from router.state.redis import Call, Scripts
+from scoring.fairness import LEAD, claimed
 from scoring.layout import cell_name
 from tests.parts import MissingPartError, RealCluster, RealRedis
 
 CELL = "b/m"
+HORIZON = 2 * LEAD
 #: A round trip takes what it takes; the number of examples keeps the file fast.
 quick = settings(max_examples=40, deadline=None)
 
@@ -79,8 +81,8 @@ async def open_up(arbiter, *rows):
 def offer(
     lead="l", shortlist=(), *, cell=CELL, digest="d", arrival_ms=7, queue="hq", terms="1 2 3 7", marked=True
 ):
-    entries = " ".join(f"{guide}|s|0.5" for guide in shortlist)
-    return Offer(cell, marked, "lead", lead, digest, entries, arrival_ms, queue, terms)
+    entries = " ".join(f"{guide}|{LEAD}|s|0.5" for guide in shortlist)
+    return Offer(cell, marked, HORIZON, "lead", lead, digest, entries, arrival_ms, queue, terms)
 
 
 def ask(arbiter):
@@ -128,6 +130,7 @@ class Model:
     def __init__(self, capacity):
         self.capacity, self.load = capacity, Counter()
         self.answers, self.waiting, self.open = {}, {}, set()
+        self.turns, self.clocks = Counter(), Counter()
 
     def claim(self, asked):
         identity = (asked.cell, asked.lead_id)
@@ -139,11 +142,13 @@ class Model:
             if self.load[place] < self.capacity.get(place, 0):
                 self.load[place] += 1
                 self.open.add((*place, asked.lead_id))
-                answer = Answer("ok", 1, 1, f"offered {asked.terms} {entry}")
+                made = claimed(self.turns[place], self.clocks[asked.cell], LEAD, HORIZON)
+                self.turns[place], self.clocks[asked.cell] = made.turn, made.clock
+                answer = Answer("ok", 1, 1, f"offered {asked.terms} {made.start} {entry}")
                 break
         else:
             self.waiting[asked.cell, f"{asked.queue}|lead|{asked.lead_id}"] = asked.arrival_ms
-            answer = Answer("waiting", 1, 0, f"waiting {asked.terms} {asked.queue}")
+            answer = Answer("waiting", 1, 0, f"waiting {asked.terms} 0 {asked.queue}")
         self.answers[identity] = (asked.digest, answer)
         return answer
 
@@ -175,6 +180,13 @@ def test_claims_do_what_the_model_does(server, capacity, batches):
             +model.load
         )
         assert all(load <= capacity[place] for place, load in model.load.items())
+        turns = {
+            (cell, guide): turn
+            for cell, those in (await arbiter.turns([CELL, "b/n"])).items()
+            for guide, turn in those.items()
+        }
+        clocks = {(cell, keys.MARK): clock for cell, clock in model.clocks.items()}
+        assert turns == model.turns | clocks
         oldest = await arbiter.oldest_waiting([CELL, "b/n"])
         arrivals = {cell: [at for (c, _), at in model.waiting.items() if c == cell] for cell in (CELL, "b/n")}
         assert oldest == {cell: min(those) for cell, those in arrivals.items() if those}
@@ -411,9 +423,10 @@ def test_the_servers_that_hold_a_log_are_noted_and_no_others(server):
 
 def restored(seq, guide="", *, lead="l", cell=CELL):
     """A lead as the log has it: with a guide it is offered, without one it waits."""
-    state, choice = ("offered", f"{guide}|s|0.5") if guide else ("waiting", "hq")
-    answer = f"{state} {seq} 2 3 7 {choice}"
-    return Restored("b", "lead", lead, cell, state, seq, int(bool(guide)), answer, "d", guide, 7)
+    state, choice = ("offered", f"{guide}|{LEAD}|s|0.5") if guide else ("waiting", "hq")
+    answer = f"{state} {seq} 2 3 7 {seq * LEAD} {choice}"
+    turn = f"{guide} {seq * LEAD} {(seq + 1) * LEAD}" if guide else ""
+    return Restored("b", "lead", lead, cell, state, seq, int(bool(guide)), answer, "d", guide, 7, turn)
 
 
 records = st.lists(
@@ -500,27 +513,33 @@ def test_f25_a_cell_that_loses_its_state_on_the_way_is_not_marked(server):
 
 
 class Follower:
-    """What ``router.changes`` needs of a reference: loads by cell."""
+    """What ``router.changes`` needs of a reference: loads and turns by cell."""
 
     def __init__(self, cells):
-        self.cells, self.loads = cells, {}
+        self.cells, self.known = cells, {}
 
     def forget_guesses(self):
         pass
 
-    def set_loads(self, cells):
-        self.loads |= {cell: dict(loads) for cell, loads in cells.items()}
+    def set_cell(self, cell, loads, turns):
+        self.known[cell] = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
 
-    def change_loads(self, cell, loads):
-        self.loads[cell].update(loads)
+    def change(self, cell, name, load, turn):
+        self.known[cell][name] = (load, turn)
 
-    def open(self):
-        return {cell: {guide: n for guide, n in those.items() if n} for cell, those in self.loads.items()}
+
+async def known(arbiter):
+    """The same, of Redis."""
+    truth = Follower([CELL, "b/n"])
+    loads, turns = await arbiter.loads(truth.cells), await arbiter.turns(truth.cells)
+    for cell in truth.cells:
+        truth.set_cell(cell, loads[cell], turns[cell])
+    return truth.known
 
 
 @quick
 @given(st.lists(offers_drawn, min_size=1, max_size=5), st.lists(st.booleans(), min_size=10, max_size=10))
-def test_who_follows_the_changes_knows_the_loads_whenever_it_looks(server, batches, looks):
+def test_who_follows_the_changes_knows_loads_and_turns_whenever_it_looks(server, batches, looks):
     async def story(arbiter):
         await open_up(arbiter, *((cell, guide, 1, 2) for cell in (CELL, "b/n") for guide in GUIDES))
         often, seldom = Follower([CELL, "b/n"]), Follower([CELL, "b/n"])
@@ -530,9 +549,9 @@ def test_who_follows_the_changes_knows_the_loads_whenever_it_looks(server, batch
             await arbiter.restore([restored(2, "g" if looks[number] else "", lead="l1")])
             for follower, changes in followers[: 2 if looks[number + 5] else 1]:
                 await changes.follow()
-                assert follower.open() == await arbiter.loads([CELL, "b/n"])
+                assert follower.known == await known(arbiter)
         await followers[1][1].follow()
-        assert seldom.open() == often.open()
+        assert seldom.known == often.known
 
     tell(server, story)
 
@@ -551,7 +570,7 @@ def test_who_falls_too_far_behind_reads_the_cell_as_a_whole(server, monkeypatch)
         [[_, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
         assert news == ["gap"]
         await changes.follow()
-        assert follower.open() == {CELL: {"g": 401}}
+        assert follower.known[CELL]["g"] == (401, 401 * LEAD)
         [[place, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
         assert (place, news) == (changes._places[CELL], [])
 
@@ -560,7 +579,7 @@ def test_who_falls_too_far_behind_reads_the_cell_as_a_whole(server, monkeypatch)
 
 # --- keys --------------------------------------------------------------------------------------------------
 
-CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes)
+CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
 HOSTILE_MARKETS = ("m", "{m}", "}", "a/b", "a b", "a\r\nb", "上海", ":open", "%7B", "m1", "|", "\0")
 
 

@@ -45,6 +45,13 @@ class Action(Event, frozen=True):
     text: Text
 
 
+class Turn(Event, frozen=True):
+    """A guide's turn, see ``scoring.fairness``: where this offer began, and where the turn is since."""
+
+    start: Count
+    end: Count
+
+
 class Assignment(Event, frozen=True):
     """Identity: (brand, kind, lead_id, ``seq``): the first record wins, the highest ``seq`` is the state."""
 
@@ -65,6 +72,7 @@ class Assignment(Event, frozen=True):
     respond_by_ms: Ms | None = None
     action: Action | None = None
     lead_at_ms: Ms | None = None
+    turn: Turn | None = None
     digest: (
         Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?!\n)$", description="of the lead that was first seen")]
         | None

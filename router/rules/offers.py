@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from router.rules.actions import action
 from router.rules.intake import Request
-from topics.assignments import Assignment, Cause
+from topics.assignments import Assignment, Cause, Turn
 
 #: What stands for the digest of a request whose content is not compared.
 NO_DIGEST = "-"
@@ -23,12 +23,13 @@ class Offer:
     """One lead as the claim script is asked about it.
 
     ``marked``: the cell is of a known brand, so it has a mark unless Redis lost its state. ``shortlist``
-    holds ``guide|store|score`` entries, best first, separated by blanks; the entry of the member's own
-    guide ends in ``|o``.
+    holds ``guide|step|store|score`` entries, best first, separated by blanks; the entry of the member's own
+    guide ends in ``|o``. ``horizon``: how far a turn may be behind the clock, see ``scoring.fairness``.
     """
 
     cell: str
     marked: bool
+    horizon: int
     kind: str
     lead_id: str
     digest: str
@@ -45,6 +46,7 @@ class Terms:
     now_ms: int
     respond_by_ms: int
     policy_version: int
+    horizon: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Answer:
         """The guide who holds the lead by this answer, if any."""
         return self.stored.rpartition(" ")[2].split("|")[0] if self.stored.startswith("offered") else None
 
+    @property
+    def turn_start(self) -> int:
+        """Where the turn of the guide began, see ``scoring.fairness``; 0 without one."""
+        return int(self.stored.split(" ")[-2])
+
 
 def offer(request: Request, cell: str, shortlist: str, terms: Terms, *, marked: bool) -> Offer:
     """Ask for one lead: its terms are fixed now and kept with the answer."""
@@ -68,6 +75,7 @@ def offer(request: Request, cell: str, shortlist: str, terms: Terms, *, marked: 
     return Offer(
         cell,
         marked,
+        terms.horizon,
         request.kind,
         request.lead_id,
         request.digest or NO_DIGEST,
@@ -101,7 +109,7 @@ def cell_of_queue(brand: str, queue: str) -> str:
 def assignment(request: Request, answer: Answer) -> Assignment:
     """The record of an answer; the same for every repeat of the same request."""
     event = request.event
-    state, at_ms, respond_by_ms, policy_version, lead_at_ms, choice = answer.stored.split(" ")
+    state, at_ms, respond_by_ms, policy_version, lead_at_ms, start, choice = answer.stored.split(" ")
     common: dict[str, Any] = {
         "brand": event.brand,
         "lead_id": request.lead_id,
@@ -118,22 +126,25 @@ def assignment(request: Request, answer: Answer) -> Assignment:
     }
     if state == "waiting":
         return Assignment(**common, state="waiting", queue=choice)
-    guide_id, store_id, score, *owner = choice.split("|")
+    guide_id, step, store_id, score, *owner = choice.split("|")
     return Assignment(
         **common,
         state="offered",
         guide_id=guide_id,
         store_id=store_id,
         score=float(score),
+        turn=Turn(start=int(start), end=int(start) + int(step)),
         action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=bool(owner)),
     )
 
 
 def stored_answer(made: Assignment) -> str:
     """What the claim script has stored for a record that ``assignment`` made."""
+    turn = made.turn or Turn(start=0, end=0)
     if made.state == "waiting":
         choice = made.queue
     else:
         owner = "|o" if made.action is not None and made.action.code.endswith(".owner") else ""
-        choice = f"{made.guide_id}|{made.store_id}|{made.score or 0:.4f}{owner}"
-    return f"{made.state} {made.at_ms} {made.respond_by_ms} {made.policy_version} {made.lead_at_ms} {choice}"
+        choice = f"{made.guide_id}|{turn.end - turn.start}|{made.store_id}|{made.score or 0:.4f}{owner}"
+    terms = f"{made.at_ms} {made.respond_by_ms} {made.policy_version} {made.lead_at_ms}"
+    return f"{made.state} {terms} {turn.start} {choice}"

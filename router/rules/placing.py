@@ -11,6 +11,7 @@ import numpy as np
 from router.rules.intake import Request
 from router.rules.offers import Offer, Terms, offer
 from scoring.arrays import Rows
+from scoring.fairness import LEAD
 from scoring.policy import Policy
 from scoring.rank import Ranking
 from scoring.requests import Requests
@@ -89,9 +90,10 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     guide_rows = ranking.guide_row
     owners = np.repeat(wanted.owner_row, np.diff(ranking.start)) == guide_rows
     entries = [
-        f"{guide}|{store}|{score:.4f}{'|o' if owner else ''}"
-        for guide, store, score, owner in zip(
+        f"{guide}|{step}|{store}|{score:.4f}{'|o' if owner else ''}"
+        for guide, step, store, score, owner in zip(
             roster.guide_ids.take(guide_rows),
+            roster.guide_step[guide_rows].tolist(),
             roster.store_ids.take(roster.guide_store[guide_rows]),
             ranking.score.tolist(),
             owners.tolist(),
@@ -99,8 +101,10 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
         )
     ]
     start = ranking.start.tolist()
+    horizon = round(policy.fair_horizon * LEAD)
     terms = {
-        tier: Terms(now_ms, now_ms + policy.respond_s[tier] * 1000, policy.version) for tier in set(tiers)
+        tier: Terms(now_ms, now_ms + policy.respond_s[tier] * 1000, policy.version, horizon)
+        for tier in set(tiers)
     }
     return [
         offer(

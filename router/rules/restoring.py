@@ -13,7 +13,7 @@ from topics.fields import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """One lead as the log has it; ``guide_id`` is '' unless a guide holds it."""
+    """One lead as the log has it; ``guide_id`` is '' unless a guide holds it, ``turn`` "guide start end".."""
 
     brand: str
     kind: RequestKind
@@ -26,6 +26,7 @@ class Restored:
     digest: str
     guide_id: str
     arrival_ms: int
+    turn: str
 
 
 def restored(made: Assignment, roster: Roster) -> Restored:
@@ -42,6 +43,7 @@ def restored(made: Assignment, roster: Roster) -> Restored:
         made.digest or NO_DIGEST,
         (made.guide_id or "") if made.state in LIVE_STATES else "",
         made.lead_at_ms or 0,
+        "" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",
     )
 
 

@@ -136,8 +136,8 @@ class Arbiter:
     async def changes(self, cells: Sequence[str], places: Sequence[str]) -> list[list[str]]:
         """What has changed in each cell since a place in its stream ('' for none).
 
-        Returns per cell ``[place, guide, load, guide, load, ...]``, or ``[place, "gap"]`` when the
-        cell has to be read as a whole.
+        Returns per cell ``[place, guide, load, turn, ...]``, ``|`` standing for the cell with its clock, or
+        ``[place, "gap"]`` when the cell has to be read as a whole.
         """
         items = [
             Item([keys.capacity(cell), keys.changes(cell)], [place])
@@ -155,6 +155,17 @@ class Arbiter:
         return {
             cell: Counter(member.decode().partition("|")[0] for member, _ in those)
             for cell, those in zip(cells, members, strict=True)
+        }
+
+    async def turns(self, cells: Sequence[str]) -> dict[str, dict[str, int]]:
+        """The turn of each guide who had any, by cell, and the cell's clock as that of ``|``."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for cell in cells:
+            pipeline.hgetall(keys.turns(cell))
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return {
+            cell: {guide.decode(): int(turn) for guide, turn in those.items()}
+            for cell, those in zip(cells, held, strict=True)
         }
 
     async def oldest_waiting(self, cells: Sequence[str]) -> dict[str, int]:
@@ -226,8 +237,8 @@ class Arbiter:
 
 
 def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:
-    names = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell), keys.changes(cell)]
-    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, int(offers[0].marked)]
+    names = _cell_keys(cell)
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, int(offers[0].marked), offers[0].horizon]
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (
@@ -240,10 +251,16 @@ def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:
 
 
 def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:
-    names = [keys.open_attempts(cell), keys.capacity(cell), keys.waiting(cell), keys.changes(cell)]
+    names = _cell_keys(cell)
     args: list[str | int] = [REMEMBER_MS, CHANGES_MAX]
     for lead in leads:
         names.append(keys.lead(cell, lead.kind, lead.lead_id))
         args += (f"{lead.kind}|{lead.lead_id}", lead.state, lead.seq, lead.attempt)
-        args += (lead.answer, lead.digest, lead.guide_id, lead.arrival_ms)
+        args += (lead.answer, lead.digest, lead.guide_id, lead.arrival_ms, lead.turn)
     return Call("restore", names, args)
+
+
+def _cell_keys(cell: str) -> list[str]:
+    """What claim and restore work on, besides the leads."""
+    cell_keys = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
+    return [key(cell) for key in cell_keys]

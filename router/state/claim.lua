@@ -4,22 +4,25 @@
 -- KEYS[1]    sorted set  open attempts, members guide|kind|lead, all scores 0
 -- KEYS[2]    hash        guide -> version:capacity; | -> the mark of a state that is whole
 -- KEYS[3]    sorted set  waiting leads by arrival, members queue|kind|lead
--- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: "guide load guide load ..." of one call
--- KEYS[4+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
+-- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: of one call "| 0 clock guide load turn ..."
+-- KEYS[5]    hash        guide -> turn; | -> the cell's clock; see scoring/fairness.py
+-- KEYS[5+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    "1" for a cell of a known brand, which has a mark; "0" for one that nobody has marked
--- ARGV[4i]   lead i as kind|lead
--- ARGV[4i+1] digest of its content: the same id with other content is a conflict
--- ARGV[4i+2] shortlist, best first: "guide|rest guide|rest ..." (rest is kept with the answer, unread)
--- ARGV[4i+3] "arrival_ms queue terms": terms are kept with the answer, unread
--- Returns per lead {result, seq, attempt, answer}: result is ok, waiting, replay or conflict;
--- the answer is "state terms choice", choice being the shortlist's entry or the queue.
+-- ARGV[4]    how far a turn may be behind the clock
+-- ARGV[4i+1] lead i as kind|lead
+-- ARGV[4i+2] digest of its content: the same id with other content is a conflict
+-- ARGV[4i+3] shortlist, best first: "guide|step|rest guide|step|rest ..." (rest is kept with the answer, unread)
+-- ARGV[4i+4] "arrival_ms queue terms": terms are kept with the answer, unread
+-- Returns per lead {result, seq, attempt, answer}: result is ok, waiting, replay or conflict; the answer is
+-- "state terms start choice", choice being the shortlist's entry or the queue, start where the guide's turn began or 0.
 -- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
-local open, capacity, waiting, changes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local open, capacity, waiting, changes, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local mark = redis.call('HGET', capacity, '|')
 if not mark and ARGV[3] == '1' then return redis.error_reply('NOSTATE no mark in ' .. capacity) end
-local most, load = {}, {} -- by guide, read once per call
+local most, load, turn = {}, {}, {} -- by guide, read once per call
+local clock, horizon = tonumber(redis.call('HGET', turns, '|') or '0'), tonumber(ARGV[4])
 
 local function has_room(guide)
   if most[guide] == nil then
@@ -31,29 +34,34 @@ local function has_room(guide)
   return load[guide] < most[guide]
 end
 
+local function take_turn(guide, step)
+  local start = math.max(turn[guide] or tonumber(redis.call('HGET', turns, guide) or '0'), clock - horizon)
+  turn[guide], clock = start + step, math.max(clock, start)
+  return string.format('%d', start)
+end
+
 -- Members of a sorted set are written many at a time; Lua's stack bounds how many.
 local function add(key, list, most)
   if #list > most then redis.call('ZADD', key, unpack(list)) return {} end
   return list
 end
 
-local out, opened, parked, chosen = {}, {}, {}, {}
-for i = 1, #KEYS - 4 do
-  local key, lead, digest = KEYS[4 + i], ARGV[4 * i], ARGV[4 * i + 1]
+local out, opened, parked = {}, {}, {}
+for i = 1, #KEYS - 5 do
+  local key, lead, digest = KEYS[5 + i], ARGV[4 * i + 1], ARGV[4 * i + 2]
   local held = redis.call('HMGET', key, 'q', 'n', 'a', 'd')
   if held[1] then
     out[i] = {held[4] == digest and 'replay' or 'conflict', tonumber(held[1]), tonumber(held[2]), held[3]}
   else
-    local arrival, queue, terms = string.match(ARGV[4 * i + 3], '^(%S+) (%S+) (.*)$')
-    local state, choice = 'waiting', queue
-    for entry in string.gmatch(ARGV[4 * i + 2], '%S+') do
-      local guide = string.match(entry, '^[^|]+')
+    local arrival, queue, terms = string.match(ARGV[4 * i + 4], '^(%S+) (%S+) (.*)$')
+    local state, start, choice = 'waiting', '0', queue
+    for entry in string.gmatch(ARGV[4 * i + 3], '%S+') do
+      local guide, step = string.match(entry, '^([^|]+)|(%d+)')
       if has_room(guide) then
         load[guide] = load[guide] + 1
-        chosen[guide] = true
         opened[#opened + 1] = 0
         opened[#opened + 1] = guide .. '|' .. lead
-        state, choice = 'offered', entry
+        state, start, choice = 'offered', take_turn(guide, tonumber(step)), entry
         break
       end
     end
@@ -62,7 +70,7 @@ for i = 1, #KEYS - 4 do
       parked[#parked + 1] = queue .. '|' .. lead
     end
     local attempt = state == 'offered' and 1 or 0
-    local answer = state .. ' ' .. terms .. ' ' .. choice
+    local answer = state .. ' ' .. terms .. ' ' .. start .. ' ' .. choice
     redis.call('HSET', key, 's', state, 'q', 1, 'n', attempt, 'a', answer, 'd', digest)
     redis.call('PEXPIRE', key, ARGV[1])
     out[i] = {state == 'offered' and 'ok' or 'waiting', 1, attempt, answer}
@@ -71,10 +79,18 @@ for i = 1, #KEYS - 4 do
 end
 add(open, opened, 0)
 add(waiting, parked, 0)
-if mark and next(chosen) then
-  local news = {}
-  for guide in pairs(chosen) do news[#news + 1] = guide .. ' ' .. load[guide] end
-  table.sort(news)
-  redis.call('XADD', changes, 'MAXLEN', '~', ARGV[2], mark .. '-*', 'g', table.concat(news, ' '))
+if next(turn) then
+  local now = string.format('%d', clock)
+  local news = {'| 0 ' .. now}
+  redis.call('HSET', turns, '|', now)
+  for guide, its in pairs(turn) do
+    its = string.format('%d', its)
+    redis.call('HSET', turns, guide, its)
+    news[#news + 1] = guide .. ' ' .. load[guide] .. ' ' .. its
+  end
+  if mark then
+    table.sort(news)
+    redis.call('XADD', changes, 'MAXLEN', '~', ARGV[2], mark .. '-*', 'g', table.concat(news, ' '))
+  end
 end
 return out

@@ -32,8 +32,13 @@ def capacity(cell: str) -> str:
 
 
 def changes(cell: str) -> str:
-    """Stream, ids ``mark-0``, ``mark-1``, … without a gap: guides whose load has changed, and their loads."""
+    """Stream, ids ``mark-0``, ``mark-1``, … without a gap: whose load or turn has changed, with both."""
     return f"lr:{{{cell}}}:changes"
+
+
+def turns(cell: str) -> str:
+    """Hash, guide -> turn, and ``MARK`` -> the cell's clock, see ``scoring.fairness``."""
+    return f"lr:{{{cell}}}:turns"
 
 
 def waiting(cell: str) -> str:
@@ -92,6 +97,11 @@ def is_sorted_set(key: str) -> bool:
 def is_capacity(key: str) -> bool:
     """Whether a key holds the capacities of a cell."""
     return key.endswith("}:capacity")
+
+
+def is_turns(key: str) -> bool:
+    """Whether a key holds the turns of a cell, which may be older than the log."""
+    return key.endswith("}:turns")
 
 
 def expires(key: str) -> bool:

@@ -8,7 +8,7 @@ import orjson
 
 from router.audit import Audit
 from router.audit.audit import TOPICS
-from router.reference import REFERENCE_TOPICS, Reference
+from router.reference import CLOCK, REFERENCE_TOPICS, Reference
 from router.state import keys
 from tests.simulation.scripts import MARK
 from topics.assignments import LIVE_STATES
@@ -33,6 +33,7 @@ def problems(broker, server, now_ms, expected):
     ):
         if told != held:
             found.append(f"{name}: {_difference(told, held)}")
+    found += [f"turns: behind the log, {each}" for each in _turns(broker, db)]
     found += [
         f"feeds: a card stands twice in {key}" for key, held in _keys(db, ":feed:").items() if _twice(held)
     ]
@@ -71,22 +72,47 @@ def place(topic, partition, offset):
 
 def columns(db, workers):
     """Workers whose columns are not what Redis holds."""
-    held = Counter()
+    loads = Counter()
     for key, members in _keys(db, ":open").items():
-        held.update((keys.tag(key), member.decode().partition("|")[0]) for member in members)
+        loads.update((keys.tag(key), member.decode().partition("|")[0]) for member in members)
+    turns = {
+        (keys.tag(key), name.decode()): int(turn)
+        for key, held in _keys(db, ":turns").items()
+        for name, turn in held.items()
+    }
     found = []
     for worker in workers:
         roster = worker.reference.roster
+        rows = roster.guide_rows()
         known = {
-            (roster.cell_of(store), guide): load
-            for store, guide, load in zip(
-                roster.guide_store.tolist(), roster.guide_ids, roster.guide_load.tolist(), strict=True
+            (roster.cell_of(store), guide): (load, turn)
+            for store, guide, load, turn in zip(
+                *(roster.guide_store[rows].tolist(), roster.guide_ids.take(rows)),
+                *(roster.guide_load[rows].tolist(), roster.guide_turn[rows].tolist()),
+                strict=True,
             )
         }
-        wanted = {place: held[place] for place in known}
+        known |= {(cell, CLOCK): (0, int(roster.cell_clock[n])) for n, cell in enumerate(roster.cells)}
+        wanted = {place: (loads[place], turns.get(place, 0)) for place in known}
         if known != wanted:
             found.append(f"columns of {worker.process.name}: {_difference(wanted, known)}")
     return found
+
+
+def _turns(broker, db):
+    """Guides and cells whose turn is behind what the log has recorded; one that is ahead lost a record."""
+    behind = []
+    kept = {}
+    for record in broker.of(ASSIGNMENTS.name):
+        event = orjson.loads(record.value)
+        kept.setdefault((event["brand"], event["kind"], event["lead_id"], event["seq"]), event)
+    for (brand, kind, lead_id, _), event in kept.items():
+        if turn := event.get("turn"):
+            cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
+            for name, number in ((event["guide_id"], turn["end"]), (CLOCK, turn["start"])):
+                if int(db.hget(keys.turns(cell), name.encode()) or -1) < number:
+                    behind.append(f"{name} in {cell}")
+    return behind
 
 
 def _excused(problem, report, server):

@@ -213,6 +213,9 @@ class Pipeline:
         assert withscores
         self._commands.append(lambda: self._connection.server.db.zrange(key, first, last))
 
+    def hgetall(self, key):
+        self._commands.append(lambda: dict(self._connection.server.db.hgetall(key)))
+
     def delete(self, key):
         self._commands.append(lambda: self._connection.server.db.delete(key))
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from redis.exceptions import ResponseError
 
+from scoring.fairness import claimed
+
 MARK, TOKEN = b"|", b"|t"
+CLOCK = b"|"
 
 
 def bind(db, keys, args):
@@ -21,40 +24,45 @@ def bind(db, keys, args):
 
 
 def claim(db, keys, args):
-    opened, capacity, waiting, changes, *leads = keys
-    asked = [args[3 + 4 * i : 7 + 4 * i] for i in range(len(leads))]
+    opened, capacity, waiting, changes, turns, *leads = keys
+    remember_ms, most, marked, horizon, *rest = args
     mark = db.hget(capacity, MARK)
-    if mark is None and args[2] == b"1":
+    if mark is None and marked == b"1":
         raise ResponseError(f"NOSTATE no mark in {capacity}")
     chosen = set()
     out = [
-        _claim(db, (opened, capacity, waiting, key), args[0], ask, chosen)
-        for key, ask in zip(leads, asked, strict=True)
+        _claim(db, (opened, capacity, waiting, turns, key), (remember_ms, int(horizon)), ask, chosen)
+        for key, ask in zip(leads, zip(*[iter(rest)] * 4, strict=True), strict=True)
     ]
-    _tell(db, (opened, capacity, changes), args[1], chosen)
+    if chosen:
+        _tell(db, (opened, capacity, changes, turns), most, {*chosen, CLOCK})
     return out
 
 
-def _claim(db, keys, remember_ms, ask, chosen):
-    opened, capacity, waiting, key = keys
+def _claim(db, keys, terms_of_all, ask, chosen):
+    opened, capacity, waiting, turns, key = keys
+    remember_ms, horizon = terms_of_all
     lead, digest, shortlist, rest = ask
     held = db.hgetall(key)
     if held:
         result = b"replay" if held[b"d"] == digest else b"conflict"
         return [result, int(held[b"q"]), int(held[b"n"]), held[b"a"]]
     arrival, queue, terms = rest.split(b" ", 2)
-    state, choice = b"waiting", queue
+    state, start, choice = b"waiting", 0, queue
     for entry in shortlist.split():
-        guide = entry.split(b"|")[0]
+        guide, step = entry.split(b"|")[:2]
         if _room(db, opened, capacity, guide) > 0:
             db.zadd(opened, guide + b"|" + lead, 0)
             chosen.add(guide)
-            state, choice = b"offered", entry
+            turn, clock = (int(db.hget(turns, name) or 0) for name in (guide, CLOCK))
+            made = claimed(turn, clock, int(step), horizon)
+            db.hset(turns, {guide: b"%d" % made.turn, CLOCK: b"%d" % made.clock})
+            state, start, choice = b"offered", made.start, entry
             break
     else:
         db.zadd(waiting, queue + b"|" + lead, float(arrival))
     attempt = int(state == b"offered")
-    answer = b" ".join((state, terms, choice))
+    answer = b" ".join((state, terms, b"%d" % start, choice))
     db.hset(key, {b"s": state, b"q": b"1", b"n": b"%d" % attempt, b"a": answer, b"d": digest})
     db.pexpire(key, remember_ms)
     return [b"ok" if attempt else b"waiting", 1, attempt, answer]
@@ -69,24 +77,24 @@ def _load(db, opened, guide):
     return db.zlexcount(opened, guide + b"|", guide + b"}")
 
 
-def _tell(db, keys, most, guides):
-    opened, capacity, changes = keys
+def _tell(db, keys, most, names):
+    opened, capacity, changes, turns = keys
     mark = db.hget(capacity, MARK)
-    if mark and guides:
-        news = b" ".join(sorted(b"%b %d" % (guide, _load(db, opened, guide)) for guide in guides))
-        db.xadd(changes, {b"g": news}, int(most), mark=int(mark))
+    if mark and names:
+        news = [b"%b %d %b" % (name, _load(db, opened, name), db.hget(turns, name) or b"0") for name in names]
+        db.xadd(changes, {b"g": b" ".join(sorted(news))}, int(most), mark=int(mark))
 
 
 def restore(db, keys, args):
-    opened, capacity, waiting, changes, *leads = keys
-    touched, changed = set(), 0
+    opened, capacity, waiting, changes, turns, *leads = keys
+    moved, changed = set(), 0
     for i, key in enumerate(leads):
-        lead, state, seq, attempt, answer, digest, guide, arrival = args[2 + 8 * i : 10 + 8 * i]
+        lead, state, seq, attempt, answer, digest, guide, arrival, turn = args[2 + 9 * i : 11 + 9 * i]
         held = db.hgetall(key)
         known, before = int(held.get(b"q", 0)), held.get(b"a")
         if known < int(seq) or (known == int(seq) and (before, held[b"d"]) != (answer, digest)):
             if before is not None:
-                touched |= _release(db, opened, waiting, lead + b" " + before)
+                moved |= _release(db, opened, waiting, lead + b" " + before)
             db.hset(key, {b"s": state, b"q": seq, b"n": attempt, b"a": answer, b"d": digest})
             db.pexpire(key, args[0])
             changed += 1
@@ -94,12 +102,25 @@ def restore(db, keys, args):
             member = guide + b"|" + lead
             if guide:
                 if member not in db.hgetall(opened):
-                    touched.add(guide)
+                    moved.add(guide)
                 db.zadd(opened, member, 0)
             elif state == b"waiting":
                 db.zadd(waiting, answer.rpartition(b" ")[2] + b"|" + lead, float(arrival))
-    _tell(db, (opened, capacity, changes), args[1], touched)
+        moved |= _raise_turns(db, turns, turn)
+    _tell(db, (opened, capacity, changes, turns), args[1], moved)
     return changed
+
+
+def _raise_turns(db, turns, turn):
+    """Raise the turn of a guide and the clock; whose number has changed."""
+    moved = set()
+    if turn:
+        whose, start, end = turn.split(b" ")
+        for name, to in ((whose, end), (CLOCK, start)):
+            if int(db.hget(turns, name) or -1) < int(to):
+                db.hset(turns, {name: to})
+                moved.add(name)
+    return moved
 
 
 def _release(db, opened, waiting, lead_and_answer):
