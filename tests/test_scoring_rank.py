@@ -373,8 +373,10 @@ def test_why_not_names_the_first_filter_or_the_feature_that_cost_most(world, pol
         winner = int(ranking.guide_row[first]) if first < end else -1
         won = float(score[mine[view.guide[mine] == winner]][0]) if winner >= 0 else 0.0
         for guide in range(0, len(roster.guide_ids), 13):
-            told = why_not(requests, roster, policy, NOW_MS, lead=row, guide=guide, winner=winner)
             one = guides[roster.guide_ids[guide]]
+            if one.brand != world.events[row].brand:
+                continue
+            told = why_not(requests, roster, policy, NOW_MS, lead=row, guide=guide, winner=winner)
             may = may_take(world, world.events[row], one, stores[one.brand, one.store_id], policy)
             refusing = [f.name for f in ELIGIBILITY if f.name in policy.filters and not may[f.name]]
             pair = mine[view.guide[mine] == guide]
