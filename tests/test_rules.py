@@ -200,7 +200,10 @@ def decided(around, policy):
         *requests(RESERVATIONS, *[event for event in around.events if isinstance(event, Reservation)]),
     ]
     known = [around.homes[each.lead_id] for each in batch]
-    homes = [Home(home.cell or "b/-", home.owner or "") for home in known]
+    homes = [
+        Home(home.cell or f"{request.event.brand}/-", home.owner or "")
+        for home, request in zip(known, batch, strict=True)
+    ]
     wanted = columns([request.event for request in batch], roster)
     settle(wanted, batch, homes, roster)
     ranking = rank(wanted, roster, policy, NOW_MS)

@@ -12,6 +12,7 @@ from router.errors import EffectError, OutageError
 from router.outbox import Outbox
 from router.reference import Reference
 from router.rules.intake import Refusal
+from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from tests.simulation import scripts
@@ -117,7 +118,7 @@ def every_claim_is_a_new_one(patch):
     claim = scripts._claim
 
     def anew(db, keys, *rest):
-        db.data.pop(keys[3], None)
+        db.data.pop(keys[-1], None)
         return claim(db, keys, *rest)
 
     patch.setattr(scripts, "_claim", anew)
@@ -186,13 +187,22 @@ def the_last_record_of_a_seq_wins(patch):
 
 
 def a_kept_record_gets_no_card_again(patch):
-    journey = scripts.journey
+    """The process that died between journey and inbox leaves a card that nobody brings."""
+    keep, deliver = Arbiter.keep_journeys, Arbiter.deliver_cards
 
-    def fresh_only(db, keys, args):
-        known = [db.hget(key, args[1 + 3 * i]) is not None for i, key in enumerate(keys)]
-        return [record for record, old in zip(journey(db, keys, args), known, strict=True) if not old]
+    async def note(self, records):
+        known = [self.scripts.redis._db.hget(keys.journey(*each[:4]), b"%d" % each[4]) for each in records]
+        kept = await keep(self, records)
+        self.old = {(*each[2:4], each[4]) for each, before in zip(records, known, strict=True) if before}
+        return kept
 
-    patch.setitem(scripts.SCRIPTS, "journey", fresh_only)
+    async def fresh_only(self, cards):
+        return await deliver(
+            self, [card for card in cards if (*card.lead.split("|"), card.seq) not in self.old]
+        )
+
+    patch.setattr(Arbiter, "keep_journeys", note)
+    patch.setattr(Arbiter, "deliver_cards", fresh_only)
 
 
 def an_inbox_without_the_guard_of_seq(patch):
