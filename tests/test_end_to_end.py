@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from types import SimpleNamespace
@@ -189,6 +190,18 @@ def test_leads_and_owners_of_one_cell_and_of_three_are_routed_and_projected_alik
         assert [answer["state"] for answer in full].count("waiting") == 40 - (20 - 10)
     open_leads = {world.redis.zcard(keys.open_attempts(keys.tag(key))) for key in held.values()}
     assert open_leads == ({20, 10, 11} if cells == 3 else {60})
+    world.settle()
+    world.check()
+
+
+@pytest.mark.parametrize(("weights", "shares"), [((1, 1), (15, 15)), ((1, 3), (8, 22))])
+def test_leads_that_come_one_by_one_go_in_turn_by_weight(world, weights, shares):
+    """30 leads, each its own batch, to two guides who are alike: equal weights get the same, 1:3 get 1:3."""
+    brand = f"turns{weights[1]}"
+    guides = [guide(brand, name, "s1", weight=weight) for name, weight in zip("ab", weights, strict=True)]
+    tell(world, brand, store(brand, "s1"), *guides, a=100, b=100)
+    got = Counter(ask(world, lead(brand, f"l{number}"))[0]["guide_id"] for number in range(30))
+    assert [got["a"], got["b"]] == pytest.approx(shares, abs=1)
     world.settle()
     world.check()
 
