@@ -188,8 +188,8 @@ class Worker:
         if rows:
             await self.arbiter.set_capacities(rows)
             self.reference.told(rows)
-            self.metrics.stores.set(len(self.reference.roster.store_ids))
-            self.metrics.guides.set(len(self.reference.roster.guide_ids))
+            self.metrics.stores.set(self.reference.roster.store_count)
+            self.metrics.guides.set(self.reference.roster.guide_count)
         if opened := [cell for cell in self.reference.cells if cell not in self._marked]:
             # without assignments there is nothing to lose: new cells are whole
             await self.arbiter.mark(opened, await self.arbiter.begin(opened, uuid4().hex))
@@ -199,7 +199,7 @@ class Worker:
             gc.freeze()  # the roster stays: without this every rebalance would walk through it
             self.ready.set()
             roster = self.reference.roster
-            log.info("ready: %d stores, %d guides", len(roster.store_ids), len(roster.guide_ids))
+            log.info("ready: %d stores, %d guides", roster.store_count, roster.guide_count)
 
     async def _watch_waiting(self) -> None:
         """Keep the age of the longest waiting lead on the metric."""
