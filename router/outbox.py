@@ -8,7 +8,7 @@ from router.publish import Outgoing
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, Request
 from router.rules.offers import Answer, assignment
-from router.rules.reasons import decision
+from router.rules.reasons import Reasons
 from scoring.explain import Explanation
 from scoring.rank import Ranking
 from scoring.roster import Roster
@@ -51,6 +51,7 @@ class Outbox:
         """An assignment for every answer, a decision for every fresh one, a dead letter for a conflict."""
         out: list[Outgoing] = []
         conflicts: list[Refusal] = []
+        reasons = Reasons(ranking, why, roster)
         for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.result == "conflict":
                 detail = f"{request.kind} {request.lead_id} came with other content"
@@ -60,5 +61,5 @@ class Outbox:
             made = assignment(request, answer)
             out.append(self.record(ASSIGNMENTS, key, made))
             if answer.result != "replay":
-                out.append(self.record(DECISIONS, key, decision(made, row, ranking, why, roster)))
+                out.append(self.record(DECISIONS, key, reasons.decision(made, row)))
         return out + self.dead_letters(conflicts)

@@ -265,17 +265,18 @@ class Reference:
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
         roster = self.roster
-        for request, answer in zip(batch, answers, strict=True):
-            if answer.result != "ok" or answer.guide_id is None:
-                continue
-            row = roster.guide_row(request.event.brand, answer.guide_id)
-            if row >= 0:
-                start = answer.turn_start
-                number = int(roster.store_cell[roster.guide_store[row]])
-                roster.guide_load[row] += 1
-                roster.guide_turn[row] = max(roster.guide_turn[row], start + int(roster.guide_step[row]))
-                roster.cell_clock[number] = max(roster.cell_clock[number], start)
-                self._guessed.add(row)
+        taken = [
+            (request.event.brand, answer.guide_id, answer.turn_start)
+            for request, answer in zip(batch, answers, strict=True)
+            if answer.result == "ok" and answer.guide_id is not None
+        ]
+        found = roster.guide_ids.rows([brand for brand, *_ in taken], [guide_id for _, guide_id, _ in taken])
+        here = found >= 0
+        rows, starts = found[here], np.array([start for *_, start in taken], np.int64)[here]
+        np.add.at(roster.guide_load, rows, 1)
+        np.maximum.at(roster.guide_turn, rows, starts + roster.guide_step[rows])
+        np.maximum.at(roster.cell_clock, roster.store_cell[roster.guide_store[rows]], starts)
+        self._guessed.update(rows.tolist())
 
     def forget_guesses(self) -> None:
         """Go back to what Redis has told: it tells of these claims as well, or has told already."""

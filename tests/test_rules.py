@@ -17,7 +17,7 @@ from router.rules.intake import Refusal, read
 from router.rules.offers import NO_DIGEST, Answer, assignment, cell_of_queue, queue_of, stored_answer
 from router.rules.ownership import read_bindings
 from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
-from router.rules.reasons import decision, winners
+from router.rules.reasons import Reasons, winners
 from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
 from scoring.explain import explain, reasons
@@ -248,9 +248,10 @@ def test_an_offer_holds_the_ranking_and_its_terms(around):
 def test_a_decision_says_why(around):
     """Contributions sum to the score, runners-up stand below by their margin, filters count the refused."""
     roster, batch, _, ranking, _, answers, why = decided(around, Policy())
+    said = Reasons(ranking, why, roster)
     for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
         made = assignment(request, answer)
-        reasons = decision(made, row, ranking, why, roster)
+        reasons = said.decision(made, row)
         assert decode(Decision, encode(reasons)) == reasons
         assert decode(Assignment, encode(made)) == made
         assert (reasons.lead_id, reasons.kind, reasons.seq) == (made.lead_id, made.kind, made.seq)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from topics.catalog import LEADS, RESERVATIONS, Topic
-from topics.codec import BadEventError, BadReason, decode, encode
+from topics.codec import BadEventError, BadReason, decode, digest_of
 from topics.fields import RequestKind
 from topics.leads import Lead
 from topics.reservations import Reservation
@@ -67,7 +66,7 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
 
 def _lead(record: Record) -> Request:
     lead = decode(Lead, record.value)
-    return Request("lead", lead.lead_id, lead, f"{zlib.crc32(encode(lead)):08x}", record)
+    return Request("lead", lead.lead_id, lead, digest_of(lead), record)
 
 
 def _reservation(record: Record) -> Request | Refusal:

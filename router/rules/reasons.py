@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from router.rules.intake import Request
 from router.rules.offers import Answer
+from scoring.arrays import F32s
 from scoring.eligibility import ELIGIBILITY
 from scoring.explain import Explanation
 from scoring.features import FEATURES
@@ -31,41 +33,49 @@ def winners(
     return rows
 
 
-def decision(made: Assignment, row: int, ranking: Ranking, why: Explanation, roster: Roster) -> Decision:
-    """The reasons of one fresh assignment, which is row ``row`` of its batch."""
-    filters = {
-        name: count for name, count in zip(_FILTERS, ranking.filtered[row].tolist(), strict=True) if count
-    }
-    common: dict[str, Any] = {
-        "brand": made.brand,
-        "lead_id": made.lead_id,
-        "kind": made.kind,
-        "seq": made.seq,
-        "attempt": made.attempt,
-        "at_ms": made.at_ms,
-        "member_id": made.member_id,
-        "policy_version": made.policy_version,
-        "candidates": int(ranking.seen[row]),
-        "filters": filters,
-    }
-    if made.guide_id is None:
-        return Decision(**common, queue=made.queue)
-    runners_up = tuple(
-        RunnerUp(guide_id=roster.guide_ids[guide], score=round(score, 4), margin=round(margin, 4))
-        for guide, score, margin in zip(
-            why.runner_up[row].tolist(),
-            why.runner_up_score[row].tolist(),
-            why.margin[row].tolist(),
-            strict=True,
+class Reasons:
+    """The reasons of a batch, taken out of its columns at once; ``decision`` makes a record of one row."""
+
+    def __init__(self, ranking: Ranking, why: Explanation, roster: Roster) -> None:
+        there = why.runner_up >= 0
+        names = iter(roster.guide_ids.take(why.runner_up[there]))
+        self._others = [list(islice(names, count)) for count in there.sum(axis=1).tolist()]
+        self._other_scores = _rounded(why.runner_up_score)
+        self._margins = _rounded(why.margin)
+        self._scores = _rounded(why.score)
+        self._contributions = _rounded(why.contributions)
+        self._seen = ranking.seen.tolist()
+        self._filtered = ranking.filtered.tolist()
+
+    def decision(self, made: Assignment, row: int) -> Decision:
+        """The reasons of one fresh assignment, which is row ``row`` of its batch."""
+        filters = {name: count for name, count in zip(_FILTERS, self._filtered[row], strict=True) if count}
+        common: dict[str, Any] = {
+            "brand": made.brand,
+            "lead_id": made.lead_id,
+            "kind": made.kind,
+            "seq": made.seq,
+            "attempt": made.attempt,
+            "at_ms": made.at_ms,
+            "member_id": made.member_id,
+            "policy_version": made.policy_version,
+            "candidates": self._seen[row],
+            "filters": filters,
+        }
+        if made.guide_id is None:
+            return Decision(**common, queue=made.queue)
+        # who was a runner-up comes first in its row
+        others = zip(self._others[row], self._other_scores[row], self._margins[row], strict=False)
+        return Decision(
+            **common,
+            guide_id=made.guide_id,
+            score=self._scores[row],
+            contributions=dict(zip(_FEATURES, self._contributions[row], strict=True)),
+            runners_up=tuple(
+                RunnerUp(guide_id=name, score=score, margin=margin) for name, score, margin in others
+            ),
         )
-        if guide >= 0
-    )
-    shares = np.round(why.contributions[row].astype(np.float64), 4)
-    contributions = dict(zip(_FEATURES, shares.tolist(), strict=True))
-    return Decision(
-        **common,
-        guide_id=made.guide_id,
-        score=round(float(why.score[row]), 4),
-        contributions=contributions,
-        runners_up=runners_up,
-    )
+
+
+def _rounded(column: F32s) -> Any:  # noqa: ANN401 - as many lists in lists as the column has axes
+    return np.round(column.astype(np.float64), 4).tolist()
