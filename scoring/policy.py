@@ -41,6 +41,9 @@ _WEIGHTS: dict[str, float] = {
     "urgency": 1,
     "price_zone": 1,
 }
+#: The steps that a lead takes while nobody answers.
+Rung = Literal["owner", "store", "near", "region", "hq"]
+_LADDER_S: dict[Rung, int] = {"owner": 1800, "store": 1800, "near": 3600, "region": 7200, "hq": 86_400}
 _RESPOND_S: dict[Tier, int] = {"vip": 300, "repeat": 600, "new": 900, "prospect": 1800}
 _LEVEL_MIN: dict[Tier, int] = {"vip": 1, "repeat": 1, "new": 1, "prospect": 1}
 _KIND_FIT: dict[StoreKind, float] = {
@@ -54,6 +57,7 @@ _KIND_FIT: dict[StoreKind, float] = {
 _TABLES: dict[str, tuple[Any, dict[Any, Any]]] = {
     "weights": (Weight, _WEIGHTS),
     "respond_s": (Seconds, _RESPOND_S),
+    "ladder_s": (Seconds, _LADDER_S),
     "level_min": (Level, _LEVEL_MIN),
     "kind_fit": (Share, _KIND_FIT),
     "partner_quota": (Quota, {}),
@@ -122,6 +126,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     match_rounds_max: Annotated[int, Meta(ge=0, le=100_000)] = 300
     #: How long a guide has to answer an offer, per tier of the lead.
     respond_s: dict[Tier, Seconds] = {}
+    #: Who is asked, in this order, while nobody answers; and how long a lead stays on each rung at most.
+    ladder: tuple[Rung, ...] = ("owner", "store", "near", "region", "hq")
+    ladder_s: dict[Rung, Seconds] = {}
 
     def __post_init__(self) -> None:
         """Fill in what is left at its default, and refuse what cannot work."""
@@ -131,8 +138,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _refuse_unknown("filters", self.filters, _FILTERS)
         if not any(self.weights.values()):
             raise ValueError("weights: at least one is above 0")
-        if not self.cell_order or len(set(self.cell_order)) < len(self.cell_order):
-            raise ValueError("cell_order: holds at least one place, none twice")
+        for name in ("cell_order", "ladder"):
+            if len(set(given := getattr(self, name))) < max(1, len(given)):
+                raise ValueError(f"{name}: holds at least one place, none twice")
         if sorted(self.tier_order) != sorted(TIERS):
             raise ValueError(f"tier_order: holds each of {', '.join(TIERS)} once")
 

@@ -206,6 +206,11 @@ def test_a_policy_names_only_what_differs():
         ("cell_order = ['store', 'store']", "cell_order"),
         ("cell_order = []", "cell_order"),
         ("cell_order = ['moon']", "cell_order"),
+        ("ladder = ['hq', 'near', 'hq']", "ladder"),
+        ("ladder = []", "ladder"),
+        ("ladder = ['moon']", "ladder"),
+        ("[ladder_s]\nnear = 0", "ladder_s.near"),
+        ("[ladder_s]\nmoon = 60", "ladder_s"),
         ("tier_order = ['vip']", "tier_order"),
     ],
 )
