@@ -37,6 +37,10 @@ EXIT_OUTAGE = 75
 #: The surroundings are wrong and only people can put them right (EX_CONFIG).
 EXIT_CONFIG = 78
 
+#: How long one attempt at a batch may take. Redis answers or fails in 1 s, Kafka in 15: longer means that an
+#: event never finishes.
+ATTEMPT_MAX_S = 60.0
+
 Work = Callable[[Sequence[Record]], Awaitable[None]]
 
 
@@ -77,6 +81,13 @@ class Delivery:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     _bugs: deque[float] = field(default_factory=deque)
+    _attempts: dict[object, float] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every attempt under way may still end by itself; may be asked by any thread."""
+        now = self.clock()
+        return all(now - began <= ATTEMPT_MAX_S for began in tuple(self._attempts.values()))
 
     async def carry(self, batch: Delivered, work: Work) -> None:
         """Bring one batch to its acknowledgement, or leave it unacknowledged."""
@@ -115,7 +126,7 @@ class Delivery:
     async def _bisect(self, records: Sequence[Record], work: Work, bugs: list[Record]) -> None:
         """Do the work; where it raises, do it by halves until one record raises alone, and joins ``bugs``."""
         try:
-            await work(records)
+            await self._attempt(records, work)
         except (OutageError, EffectError, ConfigError):
             raise
         except Exception as bug:  # noqa: BLE001 - whatever it is, it must not reach Faust
@@ -126,6 +137,14 @@ class Delivery:
                 return
             await self._note_bug(records[0], bug)
             bugs.append(records[0])
+
+    async def _attempt(self, records: Sequence[Record], work: Work) -> None:
+        attempt = object()
+        self._attempts[attempt] = self.clock()
+        try:
+            await work(records)
+        finally:
+            del self._attempts[attempt]
 
     async def _note_bug(self, record: Record, bug: Exception) -> None:
         place = (record.topic, record.partition, record.offset)

@@ -15,7 +15,10 @@ import threading
 
 
 def keep(folder: str, *command: str) -> None:
-    """Run ``command`` to its end, or to the end of our standard input; in that case ``folder`` goes too."""
+    """Run ``command`` to its end, or to the end of our standard input; in that case ``folder`` goes too.
+
+    Ends with the status of the server, as a shell would tell it: 137 for one that was killed.
+    """
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: S603 - a literal of ours
     print(server.pid, flush=True)  # noqa: T201 - this is how the keeper tells the pid
     orphaned = threading.Event()
@@ -29,6 +32,7 @@ def keep(folder: str, *command: str) -> None:
     server.wait()
     if orphaned.is_set():
         shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(server.returncode if server.returncode >= 0 else 128 - server.returncode)
 
 
 if __name__ == "__main__":

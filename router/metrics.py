@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from faust.types import TP
 from numpy.typing import ArrayLike
 from prometheus_client import (
     CollectorRegistry,
@@ -18,8 +19,10 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from router.positions import Seen
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,22 +59,36 @@ class Durations(Collector):
         yield family
 
 
-class Lag(Collector):
-    """Records that wait on the broker, read from Faust's monitor when somebody asks."""
+class Partitions(Collector):
+    """What a worker sees of the partitions it holds, read when somebody asks: see ``router.positions``."""
 
-    def __init__(self, lag: Callable[[], Mapping[tuple[str, int], int]]) -> None:
-        self._lag = lag
+    def __init__(self, seen: Callable[[], Mapping[TP, Seen]]) -> None:
+        self._seen = seen
 
     def collect(self) -> Iterable[Metric]:
-        """Render the lag of each partition that this worker holds."""
-        family = GaugeMetricFamily(
+        """Render lag, head of the line and truncation of each partition."""
+        labels = ["topic", "partition"]
+        lag = GaugeMetricFamily(
             "leadrouter_consumer_lag_records",
             "Records on the broker that are not committed yet.",
-            labels=["topic", "partition"],
+            labels=labels,
         )
-        for (topic, partition), records in self._lag().items():
-            family.add_metric([topic, str(partition)], records)
-        yield family
+        head = GaugeMetricFamily(
+            "leadrouter_head_of_line_seconds",
+            "Age of the oldest record that was delivered and is not acknowledged.",
+            labels=labels,
+        )
+        truncated = CounterMetricFamily(
+            "leadrouter_truncated_records",
+            "Records that the broker removed before they were read.",
+            labels=labels,
+        )
+        for (topic, partition), seen in self._seen().items():
+            place = [topic, str(partition)]
+            lag.add_metric(place, seen.lag_records)
+            head.add_metric(place, seen.head_of_line_s)
+            truncated.add_metric(place, seen.truncated_records)
+        yield from (lag, head, truncated)
 
 
 class Metrics:
@@ -91,6 +108,7 @@ class Metrics:
         self.registry.register(self.decision)
         self.registry.register(self.stage)
         self.ready = self._gauge("ready", "1 once the roster is read and partitions are assigned.")
+        self.alive = self._gauge("alive", "0 once a batch is worked on for longer than any outage explains.")
         self.oldest_waiting = self._gauge("oldest_waiting_seconds", "Age of the longest waiting lead.")
         self.guides = self._gauge("guides", "Guides in the roster.")
         self.stores = self._gauge("stores", "Stores in the roster.")

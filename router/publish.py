@@ -9,9 +9,12 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
     ProducerClosed,
     RecordListTooLargeError,
+    UnknownProducerId,
 )
+from aiokafka.producer.transaction_manager import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, PidAndEpoch
 
 from router.errors import EffectError, OutageError, RefusedError
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-_TRANSIENT = (KafkaTimeoutError, ProducerClosed)  # beside those that aiokafka calls retriable
+_LOST_COUNT = (OutOfOrderSequenceNumber, UnknownProducerId)
+_TRANSIENT = (KafkaTimeoutError, ProducerClosed, *_LOST_COUNT)  # beside those that aiokafka calls retriable
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -85,6 +89,8 @@ class Publisher:
         finally:
             for delivery in deliveries:
                 delivery.cancel()  # what nobody awaits any more must not complain that nobody did
+        if any(isinstance(result, _LOST_COUNT) for result in results):
+            _count_anew(producer)
         troubles = [
             _trouble(result, index=each.first, alone=each.batch.record_count() == 1)
             for each, result in zip(sealed, results, strict=True)
@@ -116,6 +122,19 @@ def _seal(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[_Seal
             raise RefusedError(f"a record of {batch.size()} bytes for {topic}: at most {bytes_max}", index)
         sealed.append(_Sealed(topic, partition, index, batch))
     return sealed
+
+
+def _count_anew(producer: AIOKafkaProducer) -> None:
+    """Let an idempotent producer ask for a new id and number its batches from 0.
+
+    A batch that was numbered and then given up, because its partition had no leader for too long, leaves a
+    hole in the numbers, and the broker refuses everything behind it for ever. Java's producer does the same.
+    """
+    numbers = producer._txn_manager  # noqa: SLF001 - aiokafka leaves it to its user, and offers no way
+    if numbers is not None and numbers.has_pid():
+        numbers._pid_and_epoch = PidAndEpoch(NO_PRODUCER_ID, NO_PRODUCER_EPOCH)  # noqa: SLF001
+        numbers._pid_waiter = asyncio.get_running_loop().create_future()  # noqa: SLF001
+        numbers._sequence_numbers.clear()  # noqa: SLF001
 
 
 def _trouble(error: BaseException, *, index: int, alone: bool) -> Exception:

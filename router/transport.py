@@ -13,20 +13,23 @@ import asyncio
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import faust
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode.utils.futures import notify
 
 from router.errors import ConfigError
+from router.positions import Positions, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
     from aiokafka import ConsumerRecord
 
@@ -36,6 +39,8 @@ FETCH_TIMEOUT_S = 1.0
 """How long one call waits for records; bounds how late a stop is seen."""
 PRESSURE_POLL_S = 0.01
 """The same while a partition waits for room in a buffer: nothing wakes us when there is room again."""
+WATCH_S = 3.0
+"""How often the broker is asked where its partitions begin and end, and how long it may take to answer."""
 
 
 def app_settings() -> dict[str, Any]:
@@ -75,16 +80,21 @@ class App(faust.App):  # type: ignore[misc] # Faust is untyped for us
     def _create_directories(self) -> None:
         pass
 
+    def seen(self) -> dict[TP, Seen]:
+        """What its consumer sees of its partitions, by any thread; nothing before it is started."""
+        return self._consumer.seen() if self._consumer else {}
+
 
 class Chunk(ConsumerMessage):  # type: ignore[misc] # Faust is untyped for us
     """Records of one partition, delivered and acknowledged as one; ``offset`` is the first one's."""
 
-    __slots__ = ("dropped", "last")
+    __slots__ = ("dropped", "last", "since_s")
 
     def __init__(self, tp: TP, records: list[ConsumerRecord]) -> None:
         super().__init__(*tp, records[0].offset, 0.0, 0, (), None, None, None, 0, 0, tp)
         self.last: int = records[-1].offset
         self.dropped = False  # true once the partition was taken away: never to be committed
+        self.since_s = time.monotonic()
 
 
 class Batch:
@@ -204,6 +214,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
         self._reached: dict[TP, int] = {}
         self._on_room: dict[TP, Callable[[], None]] = {}
         self._given_up: set[TP] = set()
+        self.positions = Positions()
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -251,6 +262,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
             self.untrack(chunks)
             self._reached.pop(tp, None)
             self._given_up.discard(tp)
+            self.positions.forget(tp)
             self.on_buffer_drop(tp)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -266,11 +278,60 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
         await super().seek(partition, offset)
 
     async def perform_seek(self) -> None:
-        """Do nothing: aiokafka positions what is newly assigned, and we never throw a fetched record away.
+        """Note where the group stands, and seek nothing before the flow resumes.
 
-        Faust seeks because it does; its seek leaves partitions without a commit where they are, past the
-        records thrown away.
+        aiokafka positions what is newly assigned, and we never throw a fetched record away. Faust seeks
+        because it does; its seek leaves partitions without a commit where they are, past the records thrown
+        away.
         """
+        with suppress(KafkaError, TimeoutError):  # then the lag counts from 0 until the first commit
+            self.positions.begin(await self._thread.committed(self.assignment()))
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        # Faust counts a commit that was refused as done, and would not try again before there is more to do.
+        return offset > self.positions.committed.get(tp, -1)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        committed: bool = await super()._commit(offsets)
+        if committed:
+            self.positions.committed.update(offsets)
+        return committed
+
+    @faust.Service.task  # type: ignore[untyped-decorator] # Faust is untyped for us
+    async def _watch(self) -> None:
+        """Ask the broker every few seconds: high-water marks come with deliveries, which an outage ends."""
+        while not self.should_stop:
+            await self.sleep(WATCH_S)
+            try:
+                await self._thread.check_group()
+            except KafkaError as error:
+                self.log.warning("the group refuses this worker, who asks again: %r", error)
+            except (TimeoutError, ConsumerNotStarted):
+                continue
+            try:
+                begins, ends = await self._thread.bounds(self.assignment())
+            except (KafkaError, TimeoutError) as error:
+                self.log.info("where the partitions end is unknown for now: %s", error)
+            else:
+                held = self.assignment()  # a rebalance may have come between question and answer
+                self.positions.bounds(
+                    {tp: begin for tp, begin in begins.items() if tp in held},
+                    {tp: end for tp, end in ends.items() if tp in held},
+                )
+
+    def seen(self) -> dict[TP, Seen]:
+        """What can be seen of every partition held; may be asked by any thread."""
+        now_s = time.monotonic()
+        seen: dict[TP, Seen] = {}
+        try:
+            held = self.assignment().intersection(self.positions.held())
+        except ConsumerNotStarted:
+            return seen
+        for tp in held:
+            waiting = (chunk.since_s for chunk in tuple(self._frontier.get(tp, ())) if not chunk.acked)
+            head_of_line_s = now_s - next(waiting, now_s)
+            seen[tp] = Seen(self.positions.lag(tp), head_of_line_s, self.positions.truncated.get(tp, 0))
+        return seen
 
     async def _drain_messages(self, fetcher: driver.Service) -> None:
         try:
@@ -296,7 +357,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc] # Faust is untyped f
         for partition, run in records.items():
             tp = TP(*partition)
             channels = self.app.topics._tp_index.get(tp, ())  # noqa: SLF001 - the conductor's index of who listens
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if run:
+                self.positions.delivered(tp, run[0].offset, run[-1].offset, self.highwater(tp))
             for start in range(0, len(run) if channels else 0, CHUNK_MAX):
                 part = run[start : start + CHUNK_MAX]
                 chunk = Chunk(tp, part)
@@ -333,6 +395,43 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Fau
         # The assignment tells records of before a rebalance from those of after it.
         records = await super()._fetch_records(consumer, *args, **kwargs)
         return consumer._subscription.subscription.assignment, records  # noqa: SLF001 - not public
+
+    async def check_group(self) -> None:
+        """Raise what the group has answered that aiokafka does not retry by itself.
+
+        It waits with that for a caller of its own ``getmany``, whom Faust goes around: without this a join
+        that the broker refused once would never be tried again.
+        """
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - its errors are nowhere else
+
+        async def check() -> dict[str, str]:
+            coordinator.check_errors()
+            return {}
+
+        await self._ask(check())
+
+    async def committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """Where the group stands in those partitions that it has committed before."""
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - one request for all partitions
+        found = await self._ask(coordinator.fetch_committed_offsets(list(partitions)))
+        return {TP(*tp): each.offset for tp, each in found.items() if each.offset >= 0}
+
+    async def bounds(self, partitions: Iterable[TP]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """Return the first and the next offset of each partition, as the broker has them."""
+        consumer, wanted = self._ensure_consumer(), list(partitions)
+        if not wanted:
+            return {}, {}
+        begins = await self._ask(consumer.beginning_offsets(wanted))
+        ends = await self._ask(consumer.end_offsets(wanted))
+        return {TP(*tp): at for tp, at in begins.items()}, {TP(*tp): at for tp, at in ends.items()}
+
+    async def _ask(self, question: Coroutine[Any, Any, Mapping[Any, Any]]) -> Mapping[Any, Any]:
+        # Not by `call_thread`: an outage would hold its two workers, who are there to fetch and to commit.
+        async def bounded() -> Mapping[Any, Any]:
+            async with asyncio.timeout(WATCH_S):
+                return await question
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bounded(), self.thread_loop))
 
 
 class Producer(driver.Producer):  # type: ignore[misc] # Faust is untyped for us

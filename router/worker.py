@@ -21,7 +21,7 @@ from router.delivery import EXIT_BUG, EXIT_CONFIG, Delivery, Work, end_process
 from router.errors import ConfigError, OutageError
 from router.feed import Feed
 from router.flow import Flow, Routed
-from router.metrics import Lag, Metrics
+from router.metrics import Metrics, Partitions
 from router.outbox import Outbox
 from router.projector import Projector
 from router.publish import Publisher
@@ -55,7 +55,7 @@ class Worker:
         self.brokers = bootstrap(kafka_url)
         self.app = App(settings.group, broker=broker_url(kafka_url), **app_settings())
         self.metrics = Metrics(version("lead-router"))
-        self.metrics.registry.register(Lag(self._lag))
+        self.metrics.registry.register(Partitions(self.app.seen))
         self.reference = Reference(lambda topic, reason: self.metrics.refused.labels(topic, reason).inc())
         self.metrics.over_capacity.set_function(self.reference.over_capacity)
         self.metrics.columns.set_function(self.reference.checksum)
@@ -81,6 +81,7 @@ class Worker:
         )
         self._marked: set[str] = set()
         self.delivery = Delivery(self.set_aside, lambda: self.app.should_stop or self.app.rebalancing)
+        self.metrics.alive.set_function(lambda: self.delivery.alive)
         self.ready = asyncio.Event()
         self.feed = Feed(self.brokers, {name: partitions[name] for name in self._reference_topics()})
         for topic, work in (
@@ -212,15 +213,6 @@ class Worker:
             except OutageError as outage:
                 log.warning("the waiting leads' age is unknown: %s", outage)
             await asyncio.sleep(WAITING_S)
-
-    def _lag(self) -> dict[tuple[str, int], int]:
-        monitor = self.app.monitor
-        committed = dict(monitor.tp_committed_offsets)
-        return {
-            (tp.topic, tp.partition): max(0, end - committed.get(tp, 0))
-            for tp, end in dict(monitor.tp_end_offsets).items()
-            if end is not None
-        }
 
 
 def or_end(task: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -299,3 +299,22 @@ def test_the_end_is_at_once():
     code = "import router.delivery as d\ntry: d.end_process(70)\nfinally: print('cleaned up')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (70, "")
+
+
+def test_f13_an_attempt_that_never_ends_shows_after_a_minute_and_an_outage_does_not():
+    """A worker that waits for Redis is alive: to restart it would not help."""
+    world = World()
+    delivery = world.delivery()
+    alive = []
+
+    async def work(_):
+        world.now_s += 59
+        alive.append(delivery.alive)
+        if len(alive) < 4:
+            raise OutageError("Redis")
+        world.now_s += 2
+        alive.append(delivery.alive)
+
+    world.carry(work, delivery)
+    assert alive == [True] * 4 + [False]
+    assert delivery.alive

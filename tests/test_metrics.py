@@ -8,12 +8,14 @@ import math
 import urllib.request
 
 import pytest
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.metrics import BOUNDS_S, Durations, Lag, Metrics
+from router.metrics import BOUNDS_S, Durations, Metrics, Partitions
+from router.positions import Seen
 
 
 def samples(registry):
@@ -96,13 +98,16 @@ def test_claims_are_counted_by_result():
         assert found["leadrouter_claim_total", (("result", result),)] == count
 
 
-def test_lag_is_read_when_somebody_asks():
-    metrics, lag = Metrics("1"), {("leads", 0): 5}
-    metrics.registry.register(Lag(lambda: lag))
-    lag["leads", 1] = 7
+def test_what_is_seen_of_a_partition_is_read_when_somebody_asks():
+    metrics, seen = Metrics("1"), {TP("leads", 0): Seen(5, 0.5, 2)}
+    metrics.registry.register(Partitions(lambda: seen))
+    seen[TP("leads", 1)] = Seen(7, 0.0, 0)
     found = samples(metrics.registry)
-    assert found["leadrouter_consumer_lag_records", (("partition", "0"), ("topic", "leads"))] == 5
-    assert found["leadrouter_consumer_lag_records", (("partition", "1"), ("topic", "leads"))] == 7
+    for partition, (lag, head, truncated) in (("0", (5, 0.5, 2)), ("1", (7, 0, 0))):
+        place = (("partition", partition), ("topic", "leads"))
+        assert found["leadrouter_consumer_lag_records", place] == lag
+        assert found["leadrouter_head_of_line_seconds", place] == head
+        assert found["leadrouter_truncated_records_total", place] == truncated
 
 
 def test_t03_metrics_are_served_on_the_loopback_address_only_and_parse(monkeypatch):
@@ -136,7 +141,7 @@ def test_t03_metrics_are_served_on_the_loopback_address_only_and_parse(monkeypat
 
 def test_t06_no_label_names_a_person():
     metrics = Metrics("1")
-    metrics.registry.register(Lag(lambda: {("leads", 0): 1}))
+    metrics.registry.register(Partitions(lambda: {TP("leads", 0): Seen(1, 0.0, 0)}))
     metrics.refused.labels("guides", "invalid").inc()
     metrics.dead_letters.labels("bug").inc()
     metrics.events.labels("leads", "routed").inc()

@@ -16,6 +16,7 @@ from router import transport
 from router.errors import EffectError, OutageError, RefusedError
 from router.local import EmbeddedKafka
 from router.publish import Outgoing, Publisher
+from tests.parts import create_topics
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ async def test_it_publishes_through_fausts_own_producer_which_is_idempotent(brok
     await app.producer.stop()
 
 
-async def test_a_record_too_large_is_named_and_nothing_is_sent(broker, producer, topic):
+async def test_f38_a_record_too_large_is_named_and_nothing_is_sent(broker, producer, topic):
     publisher = Publisher(lambda: producer)
     large = Outgoing(topic, 0, b"large", b"x" * 1_048_576)
     with pytest.raises(RefusedError) as refused:
@@ -109,7 +110,7 @@ async def test_a_record_too_large_is_named_and_nothing_is_sent(broker, producer,
     assert record.key == b"next"
 
 
-async def test_a_broker_that_hangs_is_an_outage(topic):
+async def test_f35_a_broker_that_hangs_is_an_outage(topic):
     with EmbeddedKafka() as broker:
         producer = AIOKafkaProducer(bootstrap_servers=broker.url.removeprefix("kafka://"))
         await producer.start()
@@ -144,7 +145,9 @@ async def test_a_stopped_producer_is_an_outage(producer, topic):
         (MessageSizeTooLargeError(), 2, EffectError),
     ],
 )
-async def test_what_the_broker_answers_decides_the_kind_of_trouble(producer, topic, error, records, expected):
+async def test_f34_f38_what_the_broker_answers_decides_the_kind_of_trouble(
+    producer, topic, error, records, expected
+):
     """The embedded broker refuses nothing by itself, so its answer is planted where aiokafka takes it in."""
     fail_partition(producer, {1: error})
     with pytest.raises(expected) as raised:
@@ -152,6 +155,31 @@ async def test_what_the_broker_answers_decides_the_kind_of_trouble(producer, top
             [Outgoing(topic, 0, b"k", b"v"), *[Outgoing(topic, 1, b"k", b"v")] * records]
         )
     assert getattr(raised.value, "index", 1) == 1
+
+
+@pytest.mark.real
+async def test_f33_a_hole_in_the_producers_numbers_is_an_outage_and_then_over(real_kafka, topic):
+    """A batch given up while its partition had no leader leaves one; without a new id nothing passed again.
+
+    The embedded broker does not look at the numbers.
+    """
+    if not real_kafka:
+        pytest.skip("no real broker")
+    await create_topics(real_kafka.url, {topic: 4})
+    producer = AIOKafkaProducer(
+        bootstrap_servers=real_kafka.url.removeprefix("kafka://"), enable_idempotence=True
+    )
+    await producer.start()
+    publisher = Publisher(lambda: producer)
+    await publisher.publish([Outgoing(topic, 0, b"before", b"")])
+    producer._txn_manager.increment_sequence_number(TopicPartition(topic, 0), 7)
+    with pytest.raises(OutageError, match="OutOfOrder"):
+        await publisher.publish([Outgoing(topic, 0, b"lost", b"")])
+    for key in (b"after", b"later"):
+        await publisher.publish([Outgoing(topic, 0, key, b"")])
+    await producer.stop()
+    (records, *_) = await read(real_kafka, topic, 3)
+    assert [record.key for record in records] == [b"before", b"after", b"later"]
 
 
 async def test_an_outage_does_not_hide_anything_worse(producer, topic):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from router import transport
 from router.errors import ConfigError
-from router.local import EmbeddedKafka
+from tests.parts import RealKafka, create_topics
 
 TP0 = TP("leads", 0)
 PARTITIONS = 4
@@ -219,7 +219,7 @@ async def drain(app, fetches):
     await asyncio.wait_for(app.consumer._drain_messages(faust.Service()), 20)
 
 
-async def test_a_full_buffer_that_meets_a_rebalance_ends_nothing(app, stream):
+async def test_f14_a_full_buffer_that_meets_a_rebalance_ends_nothing(app, stream):
     """Regression: a delivery that waited for room was cancelled when the rebalance emptied the buffer."""
     consumer = app.consumer
     old = Assignment()
@@ -306,13 +306,13 @@ async def test_faust_takes_the_settings_and_finds_the_transport(app):
     assert {name: getattr(app.conf, name) for name in transport.app_settings()} == transport.app_settings()
 
 
-# --- workers in processes of their own, on the embedded broker
+# --- workers in processes of their own, on the embedded and on a real broker
 
 
-@pytest.fixture(scope="module")
-def broker():
-    with EmbeddedKafka() as broker:
-        yield broker
+@pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.real)])
+def broker(request):
+    real = request.param == "real" and request.getfixturevalue("real_kafka")
+    return real or request.getfixturevalue("embedded_kafka")
 
 
 class Spine:
@@ -321,6 +321,8 @@ class Spine:
     def __init__(self, broker, folder):
         self.url, self.folder = broker.url, folder
         self.topic, self.group = f"leads-{uuid.uuid4().hex}", f"group-{uuid.uuid4().hex}"
+        if isinstance(broker, RealKafka):  # the embedded one makes topics on their first use
+            asyncio.run(create_topics(broker.url, {self.topic: PARTITIONS}))
         self.client = {"bootstrap.servers": broker.url.removeprefix("kafka://")}
         self.producer = Producer(self.client)
         self.sent = 0
@@ -444,7 +446,7 @@ def test_an_agent_that_raises_gets_the_same_batch_again(spine):
     until(spine.all_committed)
 
 
-def test_what_a_killed_worker_left_undone_comes_to_the_next_one(spine):
+def test_f01_what_a_killed_worker_left_undone_comes_to_the_next_one(spine):
     spine.send(400)
     first = spine.work("hold", settings=QUICK)
     until(lambda: spine.told("held"))
@@ -454,7 +456,7 @@ def test_what_a_killed_worker_left_undone_comes_to_the_next_one(spine):
     until(lambda: len(spine.done()) == spine.sent)
 
 
-def test_a_batch_released_at_sigterm_stays_uncommitted_and_the_worker_stops(spine):
+def test_f11_a_batch_released_at_sigterm_stays_uncommitted_and_the_worker_stops(spine):
     spine.send(400)
     worker = spine.work("release_at_stop")
     until(lambda: spine.told("held"))
@@ -463,7 +465,7 @@ def test_a_batch_released_at_sigterm_stays_uncommitted_and_the_worker_stops(spin
     assert spine.committed() == [0] * PARTITIONS
 
 
-def test_a_batch_in_work_at_sigterm_is_finished_and_committed(spine):
+def test_f10_a_batch_in_work_at_sigterm_is_finished_and_committed(spine):
     spine.send(4)
     worker = spine.work("slow", pause_s=1, linger_s=0.5)
     until(lambda: spine.told("begun"))
@@ -472,7 +474,7 @@ def test_a_batch_in_work_at_sigterm_is_finished_and_committed(spine):
     assert sum(spine.committed()) == len(spine.done())
 
 
-def test_workers_that_join_and_leave_with_full_buffers_lose_nothing(spine):
+def test_f14_workers_that_join_and_leave_with_full_buffers_lose_nothing(spine):
     """The small buffer is full most of the time, so every rebalance meets a full one."""
     small = {"batch_max": 50, "pause_s": 0.05, "settings": {"stream_buffer_maxsize": 2, **QUICK}}
     spine.send(20_000)
