@@ -87,8 +87,11 @@ class RealKafka(ServerProcess):
     """One Apache Kafka node (KRaft, broker and controller); data and port outlast stop, kill and start."""
 
     name = "Apache Kafka"
+    roles = "broker,controller"
+    node_id = 1
 
-    def __init__(self) -> None:
+    def __init__(self, copies: int = 1) -> None:
+        self.copies = copies
         self.java = [
             "java",
             "-Xmx512m",
@@ -99,23 +102,31 @@ class RealKafka(ServerProcess):
         if not shutil.which("java"):
             raise MissingPartError("no Java (java) to run Apache Kafka with")
         super().__init__()
-        self.port, controller_port = free_ports(2)
+        self.port, self.controller_port = free_ports(2)
+        self.cluster_id = uuid4().hex[:22]
+        self.configure()
+
+    def configure(self) -> None:
+        listeners = f"PLAINTEXT://127.0.0.1:{self.port}"
+        if "controller" in self.roles:
+            listeners += f",CONTROLLER://127.0.0.1:{self.controller_port}"
         self.properties = self.folder / "server.properties"
         # The short broker session is for kill and start: until it ends the controller refuses the same node.
         self.properties.write_text(f"""
-            process.roles=broker,controller
-            node.id=1
-            controller.quorum.voters=1@127.0.0.1:{controller_port}
-            listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}
+            process.roles={self.roles}
+            node.id={self.node_id}
+            controller.quorum.voters=1@127.0.0.1:{self.controller_port}
+            listeners={listeners}
             controller.listener.names=CONTROLLER
             log.dirs={self.folder}/data
             auto.create.topics.enable=false
-            offsets.topic.replication.factor=1
+            offsets.topic.replication.factor={self.copies}
             offsets.topic.num.partitions=8
             transaction.state.log.replication.factor=1
             transaction.state.log.min.isr=1
             transaction.state.log.num.partitions=8
             group.initial.rebalance.delay.ms=0
+            group.min.session.timeout.ms=1000
             broker.session.timeout.ms=3000
             broker.heartbeat.interval.ms=500
         """)
@@ -130,7 +141,7 @@ class RealKafka(ServerProcess):
                 "kafka.tools.StorageTool",
                 "format",
                 "-t",
-                uuid4().hex[:22],
+                self.cluster_id,
                 "-c",
                 str(self.properties),
             ]
@@ -149,6 +160,21 @@ class RealKafka(ServerProcess):
             return bool(client.list_topics(timeout=5).brokers)
         except KafkaException:
             return False
+
+
+class SecondBroker(RealKafka):
+    """A broker that joins another node's cluster."""
+
+    roles = "broker"
+    node_id = 2
+
+    def __init__(self, first: RealKafka) -> None:
+        self._first = first
+        super().__init__(first.copies)
+
+    def configure(self) -> None:
+        self.controller_port, self.cluster_id = self._first.controller_port, self._first.cluster_id
+        super().configure()
 
 
 class RealRedis(RedisProcess):

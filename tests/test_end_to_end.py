@@ -232,7 +232,7 @@ def test_f42_one_id_for_two_members_is_answered_once(world):
     world.check()
 
 
-def test_bad_events_are_set_aside_unchanged_between_good_ones(world):
+def test_f47_f52_bad_events_are_set_aside_unchanged_between_good_ones(world):
     """Each bad one ends in the dead letters with its reason, place and bytes; the good ones pass."""
     shop(world, "two")
     good = leads("two", "good", len(MALFORMED))
@@ -281,7 +281,7 @@ def dead_letters(world, places):
     return found()
 
 
-def test_a_repeat_gets_the_same_answer_and_other_content_is_a_conflict(world):
+def test_f41_f42_a_repeat_gets_the_same_answer_and_other_content_is_a_conflict(world):
     """Repeats, in one batch and later, are answered by equal records; an id used again is set aside."""
     shop(world, "dup")
     first, other = lead("dup", "x"), lead("dup", "x", value_fen=7)
@@ -492,55 +492,9 @@ def troubled(parts, prefix):
         yield world
 
 
-def outage(world, *, begin, end, lasts_s, patience_s):
-    """Route a steady load through an outage of Redis."""
-    world.worker.start()
-    pid = world.worker.pid
-    with world.load(leads=int(150 * (lasts_s + 3) * 0.87), rate_per_s=150) as sending:
-        world.until(lambda: world.audit.answered > 150 and world.committed(), "routed")
-        begin()
-        # what was acknowledged before is committed by now
-        world.read_for(patience_s)
-        frozen, answered, asked = world.committed(), world.audit.answered, inputs(world)
-        world.read_for(lasts_s - patience_s)
-        assert (world.committed(), world.audit.answered) == (frozen, answered)
-        assert inputs(world) > asked + 100
-        assert lag(world) > 0
-        end()
-        sent = world.sent(sending)
-    world.settle(sent)
-    world.until(lambda: not lag(world), "no lag")
-    assert world.worker.running
-    assert world.worker.pid == pid
-    world.worker.stop()
-    report = world.check()
-    assert report.leads_in + report.reservations_in == sent
-
-
-def inputs(world):
-    return sum(len(world.records[topic.name]) for topic in (LEADS, RESERVATIONS))
-
-
-@pytest.mark.slow
-def test_a_redis_that_hangs_for_20_s_loses_nothing(parts, troubled):
-    """Meanwhile nothing is answered or committed; afterwards the same worker catches up."""
-    outage(troubled, begin=parts.redis.pause, end=parts.redis.resume, lasts_s=20, patience_s=3)
-
-
-@pytest.mark.slow
-def test_a_redis_that_stops_and_starts_again_loses_nothing(parts, prefix):
-    """The same with a Redis that ends, keeps its state on disk and comes back."""
-    with (
-        REDIS[parts.kind](appendonly=True) as redis,
-        World(parts.kafka_url, redis.url, prefix) as world,
-    ):
-        world.roster(roster(STORES_OF_1, 1, at_ms=now_ms()))
-        outage(world, begin=redis.stop, end=redis.start, lasts_s=6, patience_s=2)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_another_worker_takes_over_from_one_that_ends_in_the_middle(troubled, number):
+def test_f10_f16_another_worker_takes_over_from_one_that_ends_in_the_middle(troubled, number):
     """Asked to stop it does so within 10 s and with status 0; killed or not, nothing is lost or doubled."""
     world = troubled
     with a_worker(world) as first:
@@ -572,7 +526,7 @@ def a_worker(world):
 
 
 @pytest.mark.slow
-def test_a_broker_that_hangs_for_10_s_loses_nothing(parts, troubled):
+def test_f35_a_broker_that_hangs_for_10_s_loses_nothing(parts, troubled):
     """Inputs and answers go on where they stood."""
     world = troubled
     world.worker.start()

@@ -50,13 +50,13 @@ def running(parts, prefix):
 
 def same_columns(world):
     """Whether all workers know the same."""
-    known = [world.metrics(worker.port) for worker in world.workers]
+    known = [world.metrics(worker) for worker in world.workers]
     return len({(metrics["columns_checksum",], metrics["guides",]) for metrics in known}) == 1
 
 
 def regressions(world):
     """How often the workers found that Redis had lost what it was told."""
-    return sum(world.metrics(worker.port)["redis_regressions_total",] for worker in world.workers)
+    return sum(world.metrics(worker)["redis_regressions_total",] for worker in world.workers)
 
 
 def end(world, found):

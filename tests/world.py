@@ -55,7 +55,7 @@ class World:
         self.records = defaultdict(list)
         counts = asyncio.run(ensure_topics(kafka_url, prefix, PARTITIONS))
         # The embedded broker does not wake a reader that waits: short waits there.
-        client = {"bootstrap.servers": kafka_url.removeprefix("kafka://"), "log_level": 0}
+        self.client = client = {"bootstrap.servers": kafka_url.removeprefix("kafka://"), "log_level": 0}
         self._group = Consumer({**client, "group.id": prefix})
         self._producer = Producer(client)
         self._reader = Consumer({**client, "group.id": f"{prefix}reader", "fetch.wait.max.ms": 20})
@@ -166,9 +166,10 @@ class World:
         found = self._group.committed(parts, timeout=10)
         return {(part.topic, part.partition): part.offset for part in found if part.offset >= 0}
 
-    def metrics(self, port=None):
+    def metrics(self, worker=None):
         """A worker's samples: ``(name, values by the names of their labels …)`` to value."""
-        with closing(HTTPConnection("127.0.0.1", port or self.worker.port, timeout=5)) as connection:
+        port = (worker or self.worker).port
+        with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
         return {

@@ -1,0 +1,44 @@
+"""F16: three workers under 2 000 leads a second, stopped and started six times, then killed six times."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.faults.scene import QUICK
+
+STOPS = KILLS = 6
+RATE_PER_S = 2_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", [pytest.param("real", marks=pytest.mark.real)], indirect=True)
+def test_f16_three_workers_are_stopped_and_killed_under_2000_leads_a_second(kind):
+    """The verifier is clean: all delivered, each answered by one effective record."""
+    with kind.redis() as redis, kind.scene(redis, workers=3, country=True) as scene:
+        for worker in scene.workers:
+            worker.environment["LEAD_ROUTER_BATCH_WAIT_MS"] = "5"
+            worker.start()
+        with scene.load(leads=200_000, rate_per_s=RATE_PER_S) as sending:
+            scene.until(lambda: scene.audit.answered > 4_000, "routed")
+            for worker in itertools.islice(itertools.cycle(scene.workers), STOPS):
+                status, _ = worker.terminate(20)
+                assert status == 0
+                worker.launch()
+                scene.read_for(2.5)
+            for worker in itertools.islice(itertools.cycle(scene.workers), KILLS):
+                worker.kill()
+                worker.launch()
+                scene.read_for(QUICK["broker_session_timeout"])
+            assert sending.poll() is None, "the load went on to the end of it"
+            sending.terminate()
+        for worker in scene.workers:
+            worker.ready()
+        scene.until(lambda: not scene.audit.unanswered, "all answered", within_s=90)
+        scene.settle()
+        for worker in scene.workers:
+            worker.stop()
+        scene.check()
+        assert scene.inputs() > RATE_PER_S * (STOPS * 2.5 + KILLS * 3)
