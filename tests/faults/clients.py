@@ -4,7 +4,7 @@ redis: {seed, rate}: of every call, single or pipelined, whatever its type.
 produce: {seed, rate}: of every batch that is handed to the Kafka producer.
 commit: {seed, rate}: of every commit of offsets.
 notes: a file that gets a line per fault: ``client fate names of the calls``.
-fate: one fate instead of a random one.
+fate: one fate instead of a random one; times: so many faults and no more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from math import inf
 from random import Random
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -32,14 +33,16 @@ class Layer:
         self._fates = [spec["fate"]] if "fate" in spec else fates
         self._rng = Random(f"{client}/{spec.get('seed', 0)}")  # noqa: S311 - a made-up world, not a secret
         self._rate = spec.get("rate", 1.0)
+        self._left = spec.get("times", inf)
         self._met = set()
 
     def fate(self, *names):
         """The first call of a type is executed but times out; later ones meet the odds."""
         first = EXECUTED in self._fates and names not in self._met
         self._met.add(names)
-        if not first and self._rng.random() >= self._rate:
+        if self._left == 0 or (not first and self._rng.random() >= self._rate):
             return None
+        self._left -= 1
         fate = EXECUTED if first else self._rng.choice(self._fates)
         if self._notes:
             line = f"{self._client} {fate} {' '.join(names)}\n"

@@ -46,7 +46,7 @@ def _wrap_work(cls, name, spec, dies_before, dies_after):
     work = getattr(cls, name)
 
     @wraps(work)
-    async def hooked(self, *args):
+    async def hooked(self, *args, **kwargs):
         token = _batch.set([record.value or b"" for record in args[-1]])
         try:
             await _linger_and_die(dies_before)
@@ -56,7 +56,7 @@ def _wrap_work(cls, name, spec, dies_before, dies_after):
                 await asyncio.Event().wait()
             if cls is Flow:
                 await asyncio.sleep(spec.get("slow_s", 0))
-            done = await work(self, *args)
+            done = await work(self, *args, **kwargs)
             await _linger_and_die(dies_after)
             return done
         finally:

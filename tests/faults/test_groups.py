@@ -208,16 +208,16 @@ def set_back(scene, topic, share):
 
 @pytest.mark.beside(lasts_s=15)
 def test_f39_commits_fail(kind):
-    """A third of them is refused, or done but told otherwise; in the end all is committed."""
+    """Refused, or done but told otherwise, six times; then all is committed though nothing more came."""
     with kind.redis() as redis, kind.scene(redis) as scene:
         notes = scene.worker.folder / "notes"
-        scene.worker.start(commit={"seed": 39, "rate": 0.34}, notes=str(notes))
-        with scene.stream(rate_per_s=60) as names:
-            scene.read_for(8)
-        scene.settle(len(names))
-        scene.until(lambda: scene.offset(LEADS) == len(names), "committed to the end")
-        assert notes.read_text().count("commit refused") >= 2
-        scene.judge(len(names))
+        scene.worker.start(commit={"seed": 39, "times": 6}, notes=str(notes))
+        scene.publish(LEADS, *leads("a", 20))
+        scene.settle(20)
+        scene.until(lambda: scene.offset(LEADS) == scene.offset(ASSIGNMENTS) == 20, "committed to the end")
+        scene.until(lambda: not scene.lag(), "no lag")
+        assert len(notes.read_text().splitlines()) == 6
+        scene.judge(20)
         assert {len(records) for records in scene.answers(BRAND).values()} == {1}
 
 
@@ -254,3 +254,16 @@ def test_what_is_done_is_committed_by_the_timer_and_not_before(kind):
         assert scene.offset(LEADS) == 0
         scene.answer(BRAND, "a-0")
         scene.until(lambda: scene.offset(LEADS) == 1, "committed", within_s=2)
+
+
+@pytest.mark.beside(lasts_s=12)
+@pytest.mark.parametrize("kind", [pytest.param("real", marks=pytest.mark.real)], indirect=True)
+def test_a_worker_that_the_group_refuses_says_so_and_asks_again(kind):
+    """aiokafka keeps such an answer for a caller whom Faust goes around: the worker stood silent for ever."""
+    with kind.redis() as redis, kind.scene(redis) as scene:
+        too_short = {"broker_session_timeout": 0.9, "broker_heartbeat_interval": 0.2}
+        scene.worker.launch(settings=too_short)
+        refused = "the group refuses this worker, who asks again: InvalidSessionTimeoutError"
+        scene.until(lambda: scene.worker.log.count(refused) >= 2, "refused twice")
+        assert scene.metrics()["ready",] == 0
+        assert scene.worker.running
