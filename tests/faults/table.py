@@ -24,12 +24,13 @@ def rows_of(name):
     return {int(number) for number in re.findall(r"(?<![a-z0-9])f(\d\d)(?![a-z0-9])", name)}
 
 
-def kind_of(nodeid):
+def kind_of(nodeid, keywords=()):
     """What a test runs on."""
     _, _, parameters = nodeid.lower().partition("[")
     if "test_simulat" in nodeid:
         return "simulation"
-    return next((kind for kind in KINDS[:2] if kind in parameters), "in process")
+    otherwise = "real" if "real" in keywords else "in process"
+    return next((kind for kind in KINDS[:2] if kind in parameters), otherwise)
 
 
 class Results:
@@ -46,7 +47,7 @@ class Results:
     def pytest_runtest_logreport(self, report):
         if report.when != "call" and not report.failed:
             return
-        kind = kind_of(report.nodeid)
+        kind = kind_of(report.nodeid, report.keywords)
         for number in rows_of(report.nodeid.rpartition("::")[2]):
             red = report.failed or self.found[number].get(kind) == "red"
             self.found[number][kind] = "red" if red else "holds"

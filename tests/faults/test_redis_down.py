@@ -43,7 +43,7 @@ def test_f20_redis_refuses_connections_at_the_start(kind):
         redis.kill()
         scene.worker.launch()
         scene.publish(LEADS, *leads("a", 5))
-        scene.until(lambda: "reference data waits" in scene.said(), "tried")
+        scene.until(lambda: "columns wait" in scene.said(), "tried")
         scene.read_for(3)
         assert scene.worker.running
         assert scene.metrics()["ready",] == 0
@@ -94,7 +94,7 @@ def test_f22_redis_hangs_for_13_s_under_load(kind):
         scene.worker.start()
         weather(scene, redis.pause, redis.resume, lasts_s=13)
         # whoever asks for the time every 0.2 s says each time that there was none
-        lines = [line for line in scene.worker.log.splitlines() if "reference data waits" in line]
+        lines = [line for line in scene.worker.log.splitlines() if "columns wait" in line]
         times = [datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f") for line in lines]  # noqa: DTZ007 - differences
         assert len(times) > 13 / 2.2
         assert max(late - early for early, late in pairwise(times)).total_seconds() < 2.2

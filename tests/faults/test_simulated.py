@@ -24,7 +24,9 @@ TOLD = {
     "f15": ["is expelled"],
     "f17": ["is told that it lost"],
     "f23": ["Redis call executed", "Redis call late"],
-    "f37": ["produce of 1 unconfirmed"],
+    "f24": ["a replica takes over"],
+    "f25": ["wipe"],
+    "f37": [" unconfirmed"],
 }
 
 
