@@ -21,13 +21,13 @@ class Changes:
         gaps = [cell for cell, (_, *what) in zip(cells, news, strict=True) if what == ["gap"]]
         # read after the places: what changes in between comes again, and each number is told as a whole
         loads, turns = await self._arbiter.loads(gaps), await self._arbiter.turns(gaps)
-        self._reference.forget_guesses()
+        self._reference.traffic.forget_guesses()
         for cell in gaps:
-            self._reference.set_cell(cell, loads[cell], turns[cell])
+            self._reference.traffic.set_cell(cell, loads[cell], turns[cell])
         for cell, (place, *what) in zip(cells, news, strict=True):
             if what != ["gap"]:
                 for guide_id, load, turn in zip(what[::3], what[1::3], what[2::3], strict=True):
-                    self._reference.change(cell, guide_id, int(load), int(turn))
+                    self._reference.traffic.change(cell, guide_id, int(load), int(turn))
             self._places[cell] = place
 
     def forget(self) -> None:

@@ -69,7 +69,7 @@ class Flow:
         order = claim_order(batch, matching.order)
         answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)
         explained = explain(why, policy.runners_up, winners(batch, answers, roster))
-        self.reference.count(batch, answers)
+        self.reference.traffic.count(batch, answers)
         routed.requests.extend(batch)
         routed.answers.extend(answers)
         return self.outbox.results(batch, answers, ranking, explained, roster)

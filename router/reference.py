@@ -6,14 +6,14 @@ They are read without a consumer group, to the end before the worker is ready, t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from router.rules.intake import Request
-from router.rules.offers import Answer
 from router.timezones import zone
+from router.traffic import Traffic
 from scoring.build import build, compact
 from scoring.layout import cell_name, guide_table, store_table
 from scoring.policy import Policy, PolicyError, parse
@@ -37,9 +37,6 @@ _PAST_VERSIONS = 10**16
 #: Columns are laid out anew when more of their rows than this share were left behind.
 _FRAGMENTATION_MAX = 0.25
 
-#: Stands for the cell itself among the guides of a cell, since no id holds it.
-CLOCK = "|"
-
 #: Cell, guide, version, effective capacity.
 CapacityRow = tuple[str, str, int, int]
 
@@ -59,11 +56,7 @@ class Reference:
         #: Cell and guide to version and capacity: what Redis knows, and what it has to be told.
         self._told: dict[tuple[str, str], tuple[int, int]] = {}
         self._due: dict[tuple[str, str], tuple[int, int]] = {}
-        #: Cell to guide to open leads and turn, as Redis has told, and the cell's clock as the turn of ``|``.
-        self._known: dict[str, dict[str, tuple[int, int]]] = {}
-        #: The rows where claims of our own were added since.
-        self._guessed: set[int] = set()
-        self._cell_count = 0
+        self.traffic = Traffic(lambda: self.roster)
         self._now_ms: int | None = None
         self._laid_out = False
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
@@ -107,9 +100,9 @@ class Reference:
 
         Call ``told`` with it once Redis knows.
         """
-        self.forget_guesses()
+        self.traffic.forget_guesses()
         touched = self._update() if self._laid_out else self._rebuild()
-        self._enter_known(touched)
+        self.traffic.enter(map(_names, touched))
         if self._now_ms is None or now_ms < self._now_ms:
             touched.update(self._events[GUIDES.name])
         else:
@@ -240,82 +233,6 @@ class Reference:
     def cells(self) -> list[str]:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
         return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
-
-    def set_cell(self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int]) -> None:
-        """Take over open leads and turns of a whole cell; guides not named have none."""
-        nothing = dict.fromkeys(self._known.get(cell, ()), (0, 0))
-        now = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
-        for name, (load, turn) in (nothing | now).items():
-            self.change(cell, name, load, turn)
-        self._known[cell] = now
-
-    def change(self, cell: str, name: str, load: int, turn: int) -> None:
-        """Take over open leads and turn of a guide of a cell; or the cell's clock, as the turn of ``|``."""
-        self._known.setdefault(cell, {})[name] = (load, turn)
-        roster = self.roster
-        if name == CLOCK:
-            if (number := roster.cell_row(cell)) >= 0:
-                roster.cell_clock[number] = turn
-            return
-        row = roster.guide_row(cell.partition("/")[0], name)
-        # what one who moved still holds takes no room in the new cell
-        if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
-            roster.guide_load[row], roster.guide_turn[row] = load, turn
-
-    def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
-        """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
-        roster = self.roster
-        taken = [
-            (request.event.brand, answer.guide_id, answer.turn_start)
-            for request, answer in zip(batch, answers, strict=True)
-            if answer.result == "ok" and answer.guide_id is not None
-        ]
-        found = roster.guide_ids.rows([brand for brand, *_ in taken], [guide_id for _, guide_id, _ in taken])
-        here = found >= 0
-        rows, starts = found[here], np.array([start for *_, start in taken], np.int64)[here]
-        np.add.at(roster.guide_load, rows, 1)
-        np.maximum.at(roster.guide_turn, rows, starts + roster.guide_step[rows])
-        np.maximum.at(roster.cell_clock, roster.store_cell[roster.guide_store[rows]], starts)
-        self._guessed.update(rows.tolist())
-
-    def forget_guesses(self) -> None:
-        """Go back to what Redis has told: it tells of these claims as well, or has told already."""
-        roster = self.roster
-        rows = np.array(sorted(self._guessed), np.int64)
-        for row, guide_id in zip(rows.tolist(), roster.guide_ids.take(rows), strict=True):
-            number = int(roster.store_cell[roster.guide_store[row]])
-            known = self._known.get(roster.cells[number], {})
-            roster.guide_load[row], roster.guide_turn[row] = known.get(guide_id, (0, 0))
-            roster.cell_clock[number] = known.get(CLOCK, (0, 0))[1]
-        self._guessed.clear()
-
-    def checksum(self) -> int:
-        """A number of 48 bits that is the same for two workers whose columns are the same."""
-        roster = self.roster
-        rows = roster.guide_rows()
-        mixed = roster.guide_hash[rows].astype(np.uint64)
-        columns = (roster.guide_load, roster.guide_turn, roster.guide_capacity)
-        for column in (*columns, roster.guide_active, roster.guide_present):
-            mixed = (mixed ^ column[rows].astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
-        return int(mixed.sum() % np.uint64(2**48))
-
-    def over_capacity(self) -> int:
-        """Open leads beyond what their guides may hold, which only a failover or a lower capacity brings."""
-        roster, rows = self.roster, self.roster.guide_rows()
-        return int(np.maximum(roster.guide_load[rows] - roster.guide_capacity[rows], 0).sum())
-
-    def _enter_known(self, identities: Iterable[str]) -> None:
-        """Enter what Redis has told of some guides, who may be in another cell now, and of new cells."""
-        for identity in identities:
-            brand, guide_id = _names(identity)
-            cell = self.cell_of_guide(brand, guide_id)
-            if (held := self._known.get(cell, {}).get(guide_id)) is not None:
-                self.change(cell, guide_id, *held)
-        if len(self.roster.cells) != self._cell_count:
-            self._cell_count = len(self.roster.cells)
-            for cell, known in self._known.items():
-                if CLOCK in known:
-                    self.change(cell, CLOCK, *known[CLOCK])
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them; most often there is one group."""

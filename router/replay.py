@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.reference import CLOCK, REFERENCE_TOPICS, Reference
+from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.intake import Record
 from router.rules.ownership import read_bindings
 from router.rules.restoring import cell_of, restored
 from router.state import keys
+from router.traffic import CLOCK
 from topics.assignments import LIVE_STATES, Assignment, Turn
 from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
 from topics.codec import BadEventError, decode

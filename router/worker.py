@@ -33,6 +33,7 @@ from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
 from router.topology import bootstrap, ensure_topics
+from router.traffic import checksum, over_capacity
 from router.transport import App, BatchStream, app_settings, broker_url
 from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
 
@@ -57,8 +58,8 @@ class Worker:
         self.metrics = Metrics(version("lead-router"))
         self.metrics.registry.register(Partitions(self.app.seen))
         self.reference = Reference(lambda topic, reason: self.metrics.refused.labels(topic, reason).inc())
-        self.metrics.over_capacity.set_function(self.reference.over_capacity)
-        self.metrics.columns.set_function(self.reference.checksum)
+        self.metrics.over_capacity.set_function(lambda: over_capacity(self.reference.roster))
+        self.metrics.columns.set_function(lambda: checksum(self.reference.roster))
         self.publisher = Publisher(lambda: self.app.producer._producer)  # noqa: SLF001 - Faust's own, on purpose
         self.publisher.publish = self.metrics.timed("publish", self.publisher.publish)  # type: ignore[method-assign]
         self.guard = Guard()

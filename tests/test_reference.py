@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.reference import CLOCK, REFERENCE_TOPICS, Reference
+from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.offers import Answer
+from router.traffic import CLOCK, checksum, over_capacity
 from scoring.fairness import LEAD
 from scoring.roster import effective_capacity
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES
@@ -354,26 +355,26 @@ def test_only_places_that_were_taken_now_are_counted():
     world.refresh()
     answers = [answer("ok"), answer("ok"), answer("ok", "h"), answer("replay"), answer("conflict")]
     answers += [answer("waiting", None), answer("ok", "stranger")]
-    world.reference.count([request()] * len(answers), answers)
+    world.reference.traffic.count([request()] * len(answers), answers)
     assert world.loads() == {"g": 2, "h": 1}
     assert world.turns() == {"g": 9 + LEAD, "h": 9 + LEAD}
-    world.reference.change("b/-", "g", 1, 5)
-    world.reference.forget_guesses()
+    world.reference.traffic.change("b/-", "g", 1, 5)
+    world.reference.traffic.forget_guesses()
     assert (world.loads(), world.turns()) == ({"g": 1}, {"g": 5})
 
 
 def test_loads_survive_new_columns():
     world = World(store(), guide("g"), guide("h"))
     world.refresh()
-    world.reference.set_cell("b/-", {"g": 2, "nobody": 7}, {"g": 4, CLOCK: 3})
+    world.reference.traffic.set_cell("b/-", {"g": 2, "nobody": 7}, {"g": 4, CLOCK: 3})
     world.put(store("s0", lat=-31.0), guide("a", store_id="s0"), guide("g", version=2))
     world.refresh()
     assert world.loads() == {"g": 2}
     assert (world.turns(), world.roster.cell_clock.max()) == ({"g": 4}, 3)
-    world.reference.change("b/-", "g", 0, 4)
-    world.reference.change("b/-", "a", 1, 2)
+    world.reference.traffic.change("b/-", "g", 0, 4)
+    world.reference.traffic.change("b/-", "a", 1, 2)
     assert world.loads() == {"a": 1}
-    world.reference.set_cell("b/-", {}, {})
+    world.reference.traffic.set_cell("b/-", {}, {})
     assert world.loads() == {}
 
 
@@ -381,13 +382,13 @@ def test_a_load_counts_in_its_cell_alone_as_it_does_in_redis():
     """Nor is it forgotten when the guide comes back."""
     world = World(store("s1", market="x"), store("s2", market="y"), guide())
     world.refresh()
-    world.reference.set_cell("b/x", {"g": 3}, {"g": 30})
-    world.reference.set_cell("b/y", {"g": 1}, {CLOCK: 8})
+    world.reference.traffic.set_cell("b/x", {"g": 3}, {"g": 30})
+    world.reference.traffic.set_cell("b/y", {"g": 1}, {CLOCK: 8})
     assert world.loads() == {"g": 3}
     world.put(guide(version=2, store_id="s2"))
     world.refresh()
     assert world.loads() == {"g": 1}
-    world.reference.change("b/x", "g", 2, 40)
+    world.reference.traffic.change("b/x", "g", 2, 40)
     world.put(guide(version=3))
     world.refresh()
     assert world.loads() == {"g": 2}
@@ -399,12 +400,12 @@ def test_two_workers_tell_by_one_number_whether_they_know_the_same():
     one, other = World(*events), World(*reversed(events))
     for world in (one, other):
         world.refresh()
-        world.reference.change("b/-", "h", 2, 0)
-    assert one.reference.checksum() == other.reference.checksum()
-    other.reference.change("b/-", "h", 1, 0)
-    assert one.reference.checksum() != other.reference.checksum()
-    one.reference.change("b/-", "h", 7, 0)
-    assert (one.reference.over_capacity(), other.reference.over_capacity()) == (4, 0)
+        world.reference.traffic.change("b/-", "h", 2, 0)
+    assert checksum(one.roster) == checksum(other.roster)
+    other.reference.traffic.change("b/-", "h", 1, 0)
+    assert checksum(one.roster) != checksum(other.roster)
+    one.reference.traffic.change("b/-", "h", 7, 0)
+    assert (over_capacity(one.roster), over_capacity(other.roster)) == (4, 0)
 
 
 # --- policies and tiers ------------------------------------------------------------------------------------
@@ -447,5 +448,5 @@ def test_an_empty_reference_serves():
     assert world.reference.by_policy([]) == []
     assert world.reference.tiers([]) == []
     assert world.loads() == {}
-    world.reference.count([], [])
+    world.reference.traffic.count([], [])
     assert np.array_equal(effective_capacity(world.roster, NOW_MS), [])

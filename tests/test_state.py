@@ -516,7 +516,7 @@ class Follower:
     """What ``router.changes`` needs of a reference: loads and turns by cell."""
 
     def __init__(self, cells):
-        self.cells, self.known = cells, {}
+        self.cells, self.known, self.traffic = cells, {}, self
 
     def forget_guesses(self):
         pass

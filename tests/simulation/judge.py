@@ -8,8 +8,9 @@ import orjson
 
 from router.audit import Audit
 from router.audit.audit import TOPICS
-from router.reference import CLOCK, REFERENCE_TOPICS, Reference
+from router.reference import REFERENCE_TOPICS, Reference
 from router.state import keys
+from router.traffic import CLOCK
 from tests.simulation.scripts import MARK
 from topics.assignments import LIVE_STATES
 from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS

@@ -1,0 +1,106 @@
+"""What hangs on traffic: open leads and turns, as Redis tells them, in the columns of a roster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from router.rules.intake import Request
+from router.rules.offers import Answer
+from scoring.roster import Roster
+
+#: Stands for the cell itself among the guides of a cell, since no id holds it: its turn is the cell's clock.
+CLOCK = "|"
+
+
+class Traffic:
+    """Keeps what Redis has told of every guide of every cell, and enters it where the guide is.
+
+    ``roster()`` is the roster of the moment: it may be laid out anew.
+    """
+
+    def __init__(self, roster: Callable[[], Roster]) -> None:
+        self._roster = roster
+        self._known: dict[str, dict[str, tuple[int, int]]] = {}
+        #: The rows where claims of our own were added since.
+        self._guessed: set[int] = set()
+        self._cell_count = 0
+
+    def set_cell(self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int]) -> None:
+        """Take over open leads and turns of a whole cell; guides not named have none."""
+        nothing = dict.fromkeys(self._known.get(cell, ()), (0, 0))
+        now = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
+        for name, (load, turn) in (nothing | now).items():
+            self.change(cell, name, load, turn)
+        self._known[cell] = now
+
+    def change(self, cell: str, name: str, load: int, turn: int) -> None:
+        """Take over open leads and turn of a guide of a cell; or the cell's clock, as the turn of ``|``."""
+        self._known.setdefault(cell, {})[name] = (load, turn)
+        roster = self._roster()
+        if name == CLOCK:
+            if (number := roster.cell_row(cell)) >= 0:
+                roster.cell_clock[number] = turn
+            return
+        row = roster.guide_row(cell.partition("/")[0], name)
+        # what one who moved still holds takes no room in the new cell
+        if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
+            roster.guide_load[row], roster.guide_turn[row] = load, turn
+
+    def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
+        """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
+        roster = self._roster()
+        taken = [
+            (request.event.brand, answer.guide_id, answer.turn_start)
+            for request, answer in zip(batch, answers, strict=True)
+            if answer.result == "ok" and answer.guide_id is not None
+        ]
+        found = roster.guide_ids.rows([brand for brand, *_ in taken], [guide_id for _, guide_id, _ in taken])
+        here = found >= 0
+        rows, starts = found[here], np.array([start for *_, start in taken], np.int64)[here]
+        np.add.at(roster.guide_load, rows, 1)
+        np.maximum.at(roster.guide_turn, rows, starts + roster.guide_step[rows])
+        np.maximum.at(roster.cell_clock, roster.store_cell[roster.guide_store[rows]], starts)
+        self._guessed.update(rows.tolist())
+
+    def forget_guesses(self) -> None:
+        """Go back to what Redis has told: it tells of these claims as well, or has told already."""
+        roster = self._roster()
+        rows = np.array(sorted(self._guessed), np.int64)
+        for row, guide_id in zip(rows.tolist(), roster.guide_ids.take(rows), strict=True):
+            number = int(roster.store_cell[roster.guide_store[row]])
+            known = self._known.get(roster.cells[number], {})
+            roster.guide_load[row], roster.guide_turn[row] = known.get(guide_id, (0, 0))
+            roster.cell_clock[number] = known.get(CLOCK, (0, 0))[1]
+        self._guessed.clear()
+
+    def enter(self, guides: Iterable[tuple[str, str]]) -> None:
+        """Enter what is known of some guides, who may be in another cell now, and of new cells."""
+        roster = self._roster()
+        for brand, guide_id in guides:
+            row = roster.guide_row(brand, guide_id)
+            cell = roster.cell_of(int(roster.guide_store[row])) if row >= 0 else ""
+            if (held := self._known.get(cell, {}).get(guide_id)) is not None:
+                self.change(cell, guide_id, *held)
+        if len(roster.cells) != self._cell_count:
+            self._cell_count = len(roster.cells)
+            for cell, known in self._known.items():
+                if CLOCK in known:
+                    self.change(cell, CLOCK, *known[CLOCK])
+
+
+def checksum(roster: Roster) -> int:
+    """A number of 48 bits that is the same for two workers whose columns are the same."""
+    rows = roster.guide_rows()
+    mixed = roster.guide_hash[rows].astype(np.uint64)
+    columns = (roster.guide_load, roster.guide_turn, roster.guide_capacity)
+    for column in (*columns, roster.guide_active, roster.guide_present):
+        mixed = (mixed ^ column[rows].astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
+    return int(mixed.sum() % np.uint64(2**48))
+
+
+def over_capacity(roster: Roster) -> int:
+    """Open leads beyond what their guides may hold, which only a failover or a lower capacity brings."""
+    rows = roster.guide_rows()
+    return int(np.maximum(roster.guide_load[rows] - roster.guide_capacity[rows], 0).sum())
