@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -57,7 +57,8 @@ def kafka_jars() -> Path:
         fetched = subprocess.run(maven, capture_output=True, text=True, timeout=600, check=False)
         if fetched.returncode:
             raise MissingPartError(f"Maven could not fetch Apache Kafka: {fetched.stdout.strip()[:300]}")
-        fetching.rename(jars)
+        with suppress(OSError):  # somebody else may have fetched them meanwhile
+            fetching.rename(jars)
     finally:
         shutil.rmtree(fetching, ignore_errors=True)
     return jars
