@@ -29,14 +29,7 @@ demo: $(INSTALLED) ## Route leads through real parts and audit the result: STORE
 	@$(BIN)/lead-router demo $(if $(STORES),--stores "$(STORES)") $(if $(LEADS),--leads $(LEADS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 test: $(INSTALLED) ## Run the tests: ARGS="-k words" for some, ARGS="-m 'not real'" without Kafka and Redis
-ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
-else
-	@# the tests of faults mostly wait: they run beside the others and are shown after them
-	@mkdir -p .cache; $(BIN)/pytest -p no:cacheprovider tests/faults >.cache/faults.log 2>&1 & faults=$$!; \
-	  $(BIN)/pytest --ignore tests/faults; rest=$$?; \
-	  wait $$faults; status=$$?; cat .cache/faults.log; exit $$((rest || status))
-endif
 
 check: $(INSTALLED) ## Lint, formatting, types, floors
 	@$(BIN)/ruff check .

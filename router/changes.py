@@ -33,3 +33,4 @@ class Changes:
     def forget(self) -> None:
         """Read every cell as a whole the next time: Redis may have gone back."""
         self._places.clear()
+        self._arbiter.forget_marks()

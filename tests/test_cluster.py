@@ -35,7 +35,7 @@ async def arbiter(cluster):
 
 async def patiently(ask):
     """Ask until it is no outage any more; how often it was one."""
-    for outages in range(500):
+    for outages in range(1_500):
         try:
             await ask()
         except OutageError:

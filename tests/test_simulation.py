@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from random import Random, SystemRandom
 
 import pytest
@@ -58,7 +59,8 @@ def test_the_schedules_hold_every_fault():
     text = "\n".join(lines)
     expected = [f"killed at {point}" for point in POINTS]
     expected += [f"Redis call {fate}" for fate in REDIS_FATES[1:]]
-    expected += [f"produce of 1 {fate}" for fate in KAFKA_FATES[1:]]
+    told = {line.rpartition(" ")[2] for line in lines if "produce of" in line}
+    assert told >= set(KAFKA_FATES[1:])
     expected += [*EVENTS, "is expelled", "is told that it lost", "ends with status 70", "ends with status 75"]
     assert [each for each in expected if each not in text] == []
 
@@ -107,7 +109,7 @@ class Cases:
 
     def _claim(self):
         cell = self.rng.choice(self.CELLS)
-        names, args = self._cell_keys(cell), [60_000, 500, self.rng.choice((0, 1, 1, 1)), 2_000_000]
+        names, args = self._cell_keys(cell), [60_000, 500, self._mark_seen(cell), 2_000_000]
         for lead in self._some(self.LEADS):
             guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
             names.append(keys.lead(cell, "lead", lead))
@@ -146,6 +148,10 @@ class Cases:
     def _place(self, cell):
         mark = (self._db.hget(keys.capacity(cell), scripts.MARK) or b"1").decode()
         return self.rng.choice(("", "1--1", "1-7", *(f"{mark}-{number}" for number in range(-1, 12))))
+
+    def _mark_seen(self, cell):
+        mark = (self._db.hget(keys.capacity(cell), scripts.MARK) or b"?").decode()
+        return self.rng.choice((mark, mark, mark, "?", "", "1"))
 
     def _members(self):
         return [keys.member("b", member) for member in self._some(self.MEMBERS)], []
@@ -214,6 +220,12 @@ def without_ids(data):
     }
 
 
+async def take_marks(call, server, real):
+    """Marks hold the time of day: the fake takes the real ones."""
+    for key in call.keys[::2] if call.script == "mark" else ():
+        server.db.data.get(key, {}).update(await real.redis.hgetall(key))
+
+
 def fake_redis():
     loop = Loop()
     faults = Faults(0, lambda *_: None, harmless=True)
@@ -244,9 +256,7 @@ async def test_the_fake_scripts_do_what_the_real_ones_do(valkey, seed):
             answer = str(outage)
         copied = told(lambda call=call: checked([server.execute(call)])[0])
         assert plain(call, copied) == plain(call, answer), call
-        if call.script == "mark":  # the one answer that is kept and holds the time of day
-            for key in call.keys[::2]:
-                server.db.data.get(key, {}).update(await real.redis.hgetall(key))
+        await take_marks(call, server, real)
     kept_s = {key: round(kept_ms / 20_000) for key, kept_ms in server.db.kept_ms.items()}
     data, really_kept_s = await contents(real.redis)
     assert (without_ids(server.db.data), kept_s) == (without_ids(data), really_kept_s)
@@ -266,7 +276,9 @@ async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
     for script in ("set_capacity",) * 9 + ("mark",) * 9 + ("claim",) * 9:
         call = cases.call(script)
         server.execute(call)
-        await real.run([call])
+        with suppress(OutageError):  # a claim with another mark
+            await real.run([call])
+        await take_marks(call, server, real)
 
     def in_made_up_time(coroutine):
         answers = []

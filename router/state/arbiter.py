@@ -39,6 +39,7 @@ class Arbiter:
 
     def __init__(self, scripts: Scripts) -> None:
         self.scripts = scripts
+        self._marks: dict[str, str] = {}
 
     async def fix_cells(self, proposals: Sequence[Proposal]) -> tuple[list[Home], int]:
         """Fix each request's cell and read its member; also the time by Redis' clock, epoch ms.
@@ -60,7 +61,10 @@ class Arbiter:
         for row, offer in enumerate(offers):
             cells.setdefault(offer.cell, []).append(row)
         answers = await self.scripts.run(
-            [_claim_call(cell, [offers[row] for row in rows]) for cell, rows in cells.items()]
+            [
+                _claim_call(cell, [offers[row] for row in rows], self._marks.get(cell, "?"))
+                for cell, rows in cells.items()
+            ]
         )
         out: dict[int, Answer] = {}
         for rows, batch in zip(cells.values(), answers, strict=True):
@@ -147,7 +151,12 @@ class Arbiter:
         for rows, news in await self.scripts.spread("changes", (), items):
             for row, text in zip(rows, news, strict=True):
                 out[row] = text.decode().split(" ")
+                self._marks[cells[row]] = out[row][0].partition("-")[0]
         return out
+
+    def forget_marks(self) -> None:
+        """Claim by whatever marks there are until the next changes tell them: cells were made whole anew."""
+        self._marks.clear()
 
     async def loads(self, cells: Sequence[str]) -> dict[str, Counter[str]]:
         """Open attempts of each guide who has any, by cell, as they stand now."""
@@ -236,9 +245,9 @@ class Arbiter:
         return checked(await answered(pipeline.execute(raise_on_error=False)))
 
 
-def _claim_call(cell: str, offers: Sequence[Offer]) -> Call:
+def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
     names = _cell_keys(cell)
-    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, int(offers[0].marked), offers[0].horizon]
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, mark if offers[0].marked else "", offers[0].horizon]
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (

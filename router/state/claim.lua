@@ -9,7 +9,8 @@
 -- KEYS[5+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
--- ARGV[3]    "1" for a cell of a known brand, which has a mark; "0" for one that nobody has marked
+-- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
+--            none yet; '' for a cell of a brand that nobody knows, which has none
 -- ARGV[4]    how far a turn may be behind the clock
 -- ARGV[4i+1] lead i as kind|lead
 -- ARGV[4i+2] digest of its content: the same id with other content is a conflict
@@ -20,7 +21,9 @@
 -- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
 local open, capacity, waiting, changes, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local mark = redis.call('HGET', capacity, '|')
-if not mark and ARGV[3] == '1' then return redis.error_reply('NOSTATE no mark in ' .. capacity) end
+if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
+  return redis.error_reply('NOSTATE no such mark in ' .. capacity)
+end
 local most, load, turn = {}, {}, {} -- by guide, read once per call
 local clock, horizon = tonumber(redis.call('HGET', turns, '|') or '0'), tonumber(ARGV[4])
 

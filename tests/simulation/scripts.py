@@ -27,8 +27,8 @@ def claim(db, keys, args):
     opened, capacity, waiting, changes, turns, *leads = keys
     remember_ms, most, marked, horizon, *rest = args
     mark = db.hget(capacity, MARK)
-    if mark is None and marked == b"1":
-        raise ResponseError(f"NOSTATE no mark in {capacity}")
+    if marked and (mark is None or marked not in {b"?", mark}):
+        raise ResponseError(f"NOSTATE no such mark in {capacity}")
     chosen = set()
     out = [
         _claim(db, (opened, capacity, waiting, turns, key), (remember_ms, int(horizon)), ask, chosen)
