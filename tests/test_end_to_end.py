@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from types import SimpleNamespace
 from uuid import uuid4
@@ -490,56 +490,6 @@ def troubled(parts, prefix):
     with World(parts.kafka_url, parts.redis_url, prefix) as world:
         world.roster(roster(STORES_OF_1, 1, at_ms=now_ms()))
         yield world
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_f10_f16_another_worker_takes_over_from_one_that_ends_in_the_middle(troubled, number):
-    """Asked to stop it does so within 10 s and with status 0; killed or not, nothing is lost or doubled."""
-    world = troubled
-    with a_worker(world) as first:
-        events = list(Load(seed=1, leads=10_000, stores=STORES_OF_1).inputs(now_ms))
-        for topic in (LEADS, RESERVATIONS):
-            world.publish(topic, *((each.key, each.value) for each in events if each.topic is topic))
-        world.until(lambda: world.audit.answered > 500, "in the middle")
-        first.send_signal(number)
-        assert first.wait(10) == (0 if number == signal.SIGTERM else -number)
-    done = sum(offset for (topic, _), offset in world.committed().items() if topic == f"{world.prefix}leads")
-    assert done < 10_000
-    world.worker.start()
-    world.settle(len(events))
-    world.worker.stop()
-    world.check()
-
-
-@contextmanager
-def a_worker(world):
-    """A worker whose own exit status can be seen."""
-    worker = world.worker
-    environment = {**os.environ, **worker.environment}
-    with subprocess.Popen(worker.command(), env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            world.until(worker.answers, "ready")
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.slow
-def test_f35_a_broker_that_hangs_for_10_s_loses_nothing(parts, troubled):
-    """Inputs and answers go on where they stood."""
-    world = troubled
-    world.worker.start()
-    with world.load(leads=1_250, rate_per_s=125) as sending:
-        world.until(lambda: world.audit.answered > 150, "routed")
-        parts.kafka.pause()
-        time.sleep(10)  # the outage
-        parts.kafka.resume()
-        sent = world.sent(sending)
-    world.settle(sent)
-    assert world.worker.running
-    world.worker.stop()
-    world.check()
 
 
 def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
