@@ -94,12 +94,8 @@ class Arbiter:
         Returns offset and record of what is kept.
         """
         items = [Item([keys.journey(*record[:4])], record[4:]) for record in records]
-        out = [(0, b"")] * len(items)
-        for rows, kept in await self.scripts.spread("journey", (REMEMBER_MS,), items):
-            for row, value in zip(rows, kept, strict=True):
-                offset, _, record = value.partition(b"|")
-                out[row] = (int(offset), record)
-        return out
+        kept = [value.partition(b"|") for value in await self._each("journey", (REMEMBER_MS,), items)]
+        return [(int(offset), record) for offset, _, record in kept]
 
     async def deliver_cards(self, cards: Sequence[Card]) -> int:
         """Put cards into their guides' inboxes; how many were new."""
@@ -147,11 +143,8 @@ class Arbiter:
             Item([keys.capacity(cell), keys.changes(cell)], [place])
             for cell, place in zip(cells, places, strict=True)
         ]
-        out: list[list[str]] = [[]] * len(items)
-        for rows, news in await self.scripts.spread("changes", (), items):
-            for row, text in zip(rows, news, strict=True):
-                out[row] = text.decode().split(" ")
-                self._marks[cells[row]] = out[row][0].partition("-")[0]
+        out = [text.decode().split(" ") for text in await self._each("changes", (), items)]
+        self._marks |= {cell: place.partition("-")[0] for cell, (place, *_) in zip(cells, out, strict=True)}
         return out
 
     def forget_marks(self) -> None:
@@ -200,26 +193,26 @@ class Arbiter:
             pipeline.hset(keys.identities(log_name), identity, at_ms)
         checked(await answered(pipeline.execute(raise_on_error=False)))
 
+    async def _each(self, script: str, head: Sequence[str | bytes | int], items: Sequence[Item]) -> list[Any]:
+        """The answer for each item, of a script that gives one for each."""
+        out: list[Any] = [None] * len(items)
+        for rows, answers in await self.scripts.spread(script, head, items):
+            for row, answer in zip(rows, answers, strict=True):
+                out[row] = answer
+        return out
+
     async def _mark(self, action: str, cells: Sequence[str], tokens: Sequence[str]) -> list[str]:
         items = [
             Item([keys.capacity(cell), keys.changes(cell)], [token])
             for cell, token in zip(cells, tokens, strict=True)
         ]
-        out = [""] * len(items)
-        for rows, answers in await self.scripts.spread("mark", (action,), items):
-            for row, text in zip(rows, answers, strict=True):
-                out[row] = text.decode()
-        return out
+        return [text.decode() for text in await self._each("mark", (action,), items)]
 
     async def _members(self, members: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """The owner of each (brand, member), and the owner's cell; '' where nobody knows."""
-        out = [("", "")] * len(members)
         items = [Item([keys.member(*member)]) for member in members]
-        for rows, answers in await self.scripts.spread("members", (), items):
-            for row, answer in zip(rows, answers, strict=True):
-                owner, _, cell = answer.decode().partition(" ")
-                out[row] = (owner, cell)
-        return out
+        held = [text.decode().partition(" ") for text in await self._each("members", (), items)]
+        return [(owner, cell) for owner, _, cell in held]
 
     async def _fix(
         self, requests: Sequence[tuple[str, str, str]], cells: Sequence[str], *, overrule: bool
