@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 #: Exit statuses: a bug or an unforeseen failure (EX_SOFTWARE), an outage beyond patience (EX_TEMPFAIL).
 EXIT_BUG = 70
 EXIT_OUTAGE = 75
-#: The surroundings are wrong and only people can put them right (EX_CONFIG).
-EXIT_CONFIG = 78
 
 #: How long one attempt at a batch may take. Redis answers or fails in 1 s, Kafka in 15: longer means that an
 #: event never finishes.

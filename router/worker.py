@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError
 
 from router.changes import Changes
 from router.config import Settings
-from router.delivery import EXIT_BUG, EXIT_CONFIG, Delivery, Work, end_process
-from router.errors import ConfigError, OutageError
+from router.delivery import EXIT_BUG, Delivery, Work, end_process
+from router.errors import OutageError
 from router.feed import Feed
 from router.flow import Flow, Routed
 from router.metrics import Metrics, Partitions
@@ -222,9 +222,6 @@ def or_end(task: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Corout
     async def guarded() -> None:
         try:
             await task()
-        except ConfigError as error:
-            log.critical("%s", error)
-            end_process(EXIT_CONFIG)
         except Exception:
             log.exception("a background task failed; stopping unacknowledged")
             end_process(EXIT_BUG)
