@@ -21,13 +21,14 @@ class Changes:
         gaps = [cell for cell, (_, *what) in zip(cells, news, strict=True) if what == ["gap"]]
         # read after the places: what changes in between comes again, and each number is told as a whole
         loads, turns = await self._arbiter.loads(gaps), await self._arbiter.turns(gaps)
+        records = await self._arbiter.records(gaps)
         self._reference.traffic.forget_guesses()
         for cell in gaps:
-            self._reference.traffic.set_cell(cell, loads[cell], turns[cell])
+            self._reference.traffic.set_cell(cell, loads[cell], turns[cell], records[cell])
         for cell, (place, *what) in zip(cells, news, strict=True):
             if what != ["gap"]:
-                for guide_id, load, turn in zip(what[::3], what[1::3], what[2::3], strict=True):
-                    self._reference.traffic.change(cell, guide_id, int(load), int(turn))
+                for guide_id, load, turn, record in zip(*(what[n::4] for n in range(4)), strict=True):
+                    self._reference.traffic.change(cell, guide_id, int(load), int(turn), record)
             self._places[cell] = place
 
     def forget(self) -> None:

@@ -13,17 +13,23 @@ from dataclasses import dataclass, field
 from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
 from router.reference import Reference
-from router.rules.intake import Record, Refusal, Request, read
+from router.rules.intake import NOWHERE, Record, Refusal, Request, read, read_events
 from router.rules.offers import Answer
-from router.rules.placing import claim_order, offers, proposals, put_back, settle
+from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
 from router.rules.reasons import winners
-from router.state.arbiter import Arbiter
+from router.rules.responding import Understood, lead_of, outcomes, understand
+from router.state.arbiter import Arbiter, Past
 from scoring.explain import explain, reasons
-from scoring.match import match
+from scoring.match import Matching, match
 from scoring.policy import Policy
-from scoring.rank import rank
-from scoring.requests import columns, tier_numbers
+from scoring.rank import Ranking, rank
+from scoring.requests import Requests, columns, tier_numbers
 from topics.catalog import Topic
+from topics.fields import Tier
+from topics.responses import Response
+
+#: After how long a response that came before its lead is read again.
+EARLY_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +56,74 @@ class Flow:
         routed = Routed(refusals)
         out = self.outbox.dead_letters(refusals)
         for policy, batch in self.reference.by_policy(requests):
-            out += await self._place(batch, policy, routed)
+            wanted = columns([request.event for request in batch], self.reference.roster)
+            homes, now_ms = await self.arbiter.fix_cells(
+                proposals(batch, wanted, self.reference.roster, policy)
+            )
+            out += await self._place(batch, wanted, homes, now_ms, policy, routed)
         await self.publisher.publish(out)
         return routed
 
-    async def _place(self, batch: list[Request], policy: Policy, routed: Routed) -> list[Outgoing]:
+    async def follow(self, records: Sequence[Record]) -> Routed:
+        """Follow a batch of responses, by which a lead may be offered again: the same way from there on."""
+        responses, refusals = read_events(Response, records)
+        pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
+        told = understand(responses, pasts, now_ms, self.reference.policy_of)
+        routed = Routed([*refusals, *told.refusals])
+        out = self.outbox.dead_letters(routed.refusals)
+        for policy, batch in self.reference.by_policy(told.requests):
+            wanted = columns([request.event for request in batch], self.reference.roster)
+            homes = await self._homes(batch, told)
+            out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+        await self.arbiter.park(told.early, now_ms + EARLY_MS)
+        await self.publisher.publish(out)
+        await self.arbiter.tell_outcomes(outcomes(routed.requests, routed.answers))
+        return routed
+
+    async def placeable(self, drains: Sequence[tuple[Response, Past]], now_ms: int) -> list[Response]:
+        """Those of some waiting leads for whom there is somebody with room, as far as is known here."""
+        told = understand(
+            [(drain, NOWHERE) for drain, _ in drains],
+            [past for _, past in drains],
+            now_ms,
+            self.reference.policy_of,
+        )
+        found: list[Response] = []
+        for policy, batch in self.reference.by_policy(told.requests):
+            wanted = columns([request.event for request in batch], self.reference.roster)
+            homes = await self._homes(batch, told)
+            _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
+            chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
+            found += [move.response for row in chosen if (move := batch[row].move) is not None]
+        return found
+
+    async def _homes(self, batch: Sequence[Request], told: Understood) -> list[Home]:
+        owners = await self.arbiter.owners([(each.event.brand, each.event.member_id) for each in batch])
+        return [Home(told.cells[each.cause], owner) for each, owner in zip(batch, owners, strict=True)]
+
+    def _judge(
+        self, batch: Sequence[Request], wanted: Requests, homes: Sequence[Home], now_ms: int, policy: Policy
+    ) -> tuple[Ranking, Matching, list[Tier]]:
         roster = self.reference.roster
-        wanted = columns([request.event for request in batch], roster)
-        homes, now_ms = await self.arbiter.fix_cells(proposals(batch, wanted, roster, policy))
         settle(wanted, batch, homes, roster)
         tiers = self.reference.tiers(batch)
         wanted.tier = tier_numbers(tiers)
         ranking = rank(wanted, roster, policy, now_ms)
+        return ranking, match(ranking, wanted, roster, policy, now_ms), tiers
+
+    async def _place(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
+        self,
+        batch: list[Request],
+        wanted: Requests,
+        homes: Sequence[Home],
+        now_ms: int,
+        policy: Policy,
+        routed: Routed,
+    ) -> list[Outgoing]:
+        roster = self.reference.roster
+        ranking, matching, tiers = self._judge(batch, wanted, homes, now_ms, policy)
         # before the claim: while Redis decides, guides come and go and loads change
         why = reasons(ranking, wanted, roster, policy, now_ms)
-        matching = match(ranking, wanted, roster, policy, now_ms)
         asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
         order = claim_order(batch, matching.order)
         answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)

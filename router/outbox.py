@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from router.publish import Outgoing
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, Request
-from router.rules.offers import Answer, assignment
+from router.rules.offers import Answer, assignments
 from router.rules.reasons import Reasons
 from scoring.explain import Explanation
 from scoring.rank import Ranking
@@ -48,7 +48,7 @@ class Outbox:
         why: Explanation,
         roster: Roster,
     ) -> list[Outgoing]:
-        """An assignment for every answer, a decision for every fresh one, a dead letter for a conflict."""
+        """The assignments of every answer, a decision for every fresh one, a dead letter for a conflict."""
         out: list[Outgoing] = []
         conflicts: list[Refusal] = []
         reasons = Reasons(ranking, why, roster)
@@ -58,8 +58,8 @@ class Outbox:
                 conflicts.append(Refusal(request.record, "conflict", detail))
                 continue
             key = request.event.member_id.encode()
-            made = assignment(request, answer)
-            out.append(self.record(ASSIGNMENTS, key, made))
-            if answer.result != "replay":
-                out.append(self.record(DECISIONS, key, reasons.decision(made, row)))
+            for made in assignments(request, answer):
+                out.append(self.record(ASSIGNMENTS, key, made))
+                if answer.result != "replay" and (made.turn is not None or made.state == "waiting"):
+                    out.append(self.record(DECISIONS, key, reasons.decision(made, row)))
         return out + self.dead_letters(conflicts)

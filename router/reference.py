@@ -59,6 +59,7 @@ class Reference:
         self.traffic = Traffic(lambda: self.roster)
         self._now_ms: int | None = None
         self._laid_out = False
+        self._refreshed = 0
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
 
     def apply(self, topic: Topic, key: bytes | None, value: bytes | None) -> None:
@@ -102,6 +103,7 @@ class Reference:
         """
         self.traffic.forget_guesses()
         touched = self._update() if self._laid_out else self._rebuild()
+        self._refreshed += bool(touched)
         self.traffic.enter(map(_names, touched))
         if self._now_ms is None or now_ms < self._now_ms:
             touched.update(self._events[GUIDES.name])
@@ -234,13 +236,35 @@ class Reference:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
         return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
 
+    @property
+    def changes(self) -> int:
+        """Grows with everything by which a waiting lead may find somebody."""
+        return self._refreshed + self.traffic.changes
+
+    def gone_with_leads(self, cells: Sequence[str]) -> dict[str, list[str]]:
+        """Guides who hold leads of these cells and are gone, work no more, or whose store is closed."""
+        roster = self.roster
+        found: dict[str, list[str]] = {}
+        for cell in cells:
+            brand = cell.partition("/")[0]
+            names = self.traffic.holders(cell)
+            rows = roster.guide_ids.rows([brand] * len(names), names)
+            gone = (rows < 0) | ~roster.guide_active[np.maximum(rows, 0)] if rows.size else rows < 0
+            if gone.any():
+                found[cell] = [name for name, is_gone in zip(names, gone.tolist(), strict=True) if is_gone]
+        return found
+
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them; most often there is one group."""
         groups: dict[int, tuple[Policy, list[Request]]] = {}
         for request in requests:
-            policy = self._policies.get(request.event.brand, self._default)
+            policy = self.policy_of(request.event.brand)
             groups.setdefault(id(policy), (policy, []))[1].append(request)
         return list(groups.values())
+
+    def policy_of(self, brand: str) -> Policy:
+        """The policy that rules a brand now."""
+        return self._policies.get(brand, self._default)
 
     def tiers(self, batch: Sequence[Request]) -> list[Tier]:
         """The tier of each request: its own, else its member's, else prospect."""

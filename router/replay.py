@@ -8,7 +8,7 @@ from typing import Any
 from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.intake import Record
 from router.rules.ownership import read_bindings
-from router.rules.restoring import cell_of, restored
+from router.rules.restoring import Restored, cell_of, restored
 from router.state import keys
 from router.traffic import CLOCK
 from topics.assignments import LIVE_STATES, Assignment, Turn
@@ -61,7 +61,7 @@ class Replay:
         for cell in self.reference.cells:
             self._hash(keys.capacity(cell))[keys.MARK] = b"%d" % now_ms
         for made in self._newest.values():
-            self._decide(made)
+            self._decide(made, restored(made, self.reference.roster))
 
     def fault(self, key: str, held: Content | None) -> str | None:
         """What is wrong with the content that Redis holds; None where it is right."""
@@ -102,6 +102,7 @@ class Replay:
             self._card(made, record.offset, value)
         identity = (made.brand, made.kind, made.lead_id)
         self.brands.add(made.brand)
+        self._step(restored(made, self.reference.roster))
         if identity not in self._newest or made.seq > self._newest[identity].seq:
             self._newest[identity] = made
 
@@ -111,25 +112,37 @@ class Replay:
         if made.seq > int(inbox.get(lead, b"0|").partition(b"|")[0]):
             inbox[lead] = b"%d|%d|%b" % (made.seq, offset, value if made.state in LIVE_STATES else b"")
 
+    def _step(self, lead: Restored) -> None:
+        self.contents[keys.lead_cell(lead.brand, lead.kind, lead.lead_id)] = lead.cell
+        held = self._hash(keys.lead(lead.cell, lead.kind, lead.lead_id))
+        held |= {str(lead.seq): lead.answer.encode(), "q": b"%d" % max(lead.seq, int(held.get("q", b"0")))}
+        if lead.digest:
+            held["d"] = lead.digest.encode()
+        if lead.record:
+            guide_id, _, record = lead.record.partition(" ")
+            records = self._hash(keys.records(lead.cell))
+            if _recorded_ms(records.get(guide_id)) < _recorded_ms(record.encode()):
+                records[guide_id] = record.encode()
+
     def _turn(self, made: Assignment, guide_id: str, turn: Turn) -> None:
         held = self._hash(keys.turns(cell_of(made, self.reference.roster)))
         for name, number in ((guide_id, turn.end), (CLOCK, turn.start)):
             held[name] = b"%d" % max(number, int(held.get(name, b"0")))
 
-    def _decide(self, made: Assignment) -> None:
-        lead = restored(made, self.reference.roster)
-        self.contents[keys.lead_cell(lead.brand, lead.kind, lead.lead_id)] = lead.cell
-        self.contents[keys.lead(lead.cell, lead.kind, lead.lead_id)] = {
-            "s": lead.state.encode(),
-            "q": b"%d" % lead.seq,
-            "n": b"%d" % lead.attempt,
-            "a": lead.answer.encode(),
-            "d": lead.digest.encode(),
-        }
+    def _decide(self, made: Assignment, lead: Restored) -> None:
+        """What hangs on the newest step of a lead."""
+        whom = keys.whom(lead.kind, lead.lead_id, lead.member_id)
         if lead.guide_id:
-            self._hash(keys.open_attempts(lead.cell))[f"{lead.guide_id}|{lead.kind}|{lead.lead_id}"] = 0
-        elif lead.state == "waiting":
-            self._hash(keys.waiting(lead.cell))[f"{made.queue}|{lead.kind}|{lead.lead_id}"] = lead.arrival_ms
+            self._hash(keys.open_attempts(lead.cell))[f"{lead.guide_id}|{whom}"] = 0
+        elif made.state == "waiting":
+            choice = lead.answer.rpartition(" ")[2]
+            self._hash(keys.waiting(lead.cell))[f"{choice}|{whom}"] = 0
+        if lead.ends_ms:
+            self._hash(keys.due(lead.cell))[whom] = int(lead.ends_ms)
+
+
+def _recorded_ms(record: bytes | None) -> int:
+    return int(record.rpartition(b",")[2]) if record else -1
 
 
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
@@ -137,6 +150,11 @@ def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401
         return True  # it was the owner's cell when the bond was made; the owner may have moved since
     if keys.is_turns(key):
         return held is not None and int(held) >= int(wanted or 0)  # the log may have forgotten the last one
+    if keys.is_records(key):
+        # a pause ends without a record when the guide comes back, and the log may have forgotten the last one
+        return _recorded_ms(held) >= _recorded_ms(wanted)
+    if "}:journey:" in key and name.startswith(keys.RESPONSE):
+        return True  # told to whoever sent the response, for a while
     if keys.is_capacity(key) and name in {keys.MARK, keys.TOKEN}:
         return held is not None or name == keys.TOKEN  # what they say is Redis' own business
     if keys.is_capacity(key) and wanted is None:

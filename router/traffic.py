@@ -1,4 +1,4 @@
-"""What hangs on traffic: open leads and turns, as Redis tells them, in the columns of a roster."""
+"""What hangs on traffic: open leads, turns and records, as Redis tells them, in the columns of a roster."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from router.rules.intake import Request
-from router.rules.offers import Answer
+from router.rules.offers import Answer, record_of
 from scoring.roster import Roster
 
 #: Stands for the cell itself among the guides of a cell, since no id holds it: its turn is the cell's clock.
 CLOCK = "|"
+#: Open leads, turn and record of a guide of whom nothing is known.
+_NOTHING = (0, 0, "-")
 
 
 class Traffic:
@@ -22,22 +24,30 @@ class Traffic:
 
     def __init__(self, roster: Callable[[], Roster]) -> None:
         self._roster = roster
-        self._known: dict[str, dict[str, tuple[int, int]]] = {}
+        self._known: dict[str, dict[str, tuple[int, int, str]]] = {}
         #: The rows where claims of our own were added since.
         self._guessed: set[int] = set()
         self._cell_count = 0
+        #: Grows with every change that Redis tells.
+        self.changes = 0
 
-    def set_cell(self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int]) -> None:
-        """Take over open leads and turns of a whole cell; guides not named have none."""
-        nothing = dict.fromkeys(self._known.get(cell, ()), (0, 0))
-        now = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
-        for name, (load, turn) in (nothing | now).items():
-            self.change(cell, name, load, turn)
+    def set_cell(
+        self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int], records: Mapping[str, str]
+    ) -> None:
+        """Take over what is known of a whole cell; of guides not named nothing is."""
+        nothing = dict.fromkeys(self._known.get(cell, ()), _NOTHING)
+        now = {
+            name: (loads.get(name, 0), turns.get(name, 0), records.get(name, "-"))
+            for name in {*loads, *turns, *records}
+        }
+        for name, known in (nothing | now).items():
+            self.change(cell, name, *known)
         self._known[cell] = now
 
-    def change(self, cell: str, name: str, load: int, turn: int) -> None:
-        """Take over open leads and turn of a guide of a cell; or the cell's clock, as the turn of ``|``."""
-        self._known.setdefault(cell, {})[name] = (load, turn)
+    def change(self, cell: str, name: str, load: int, turn: int, record: str) -> None:
+        """Take over open leads, turn and record of a guide; or the cell's clock, as the turn of ``|``."""
+        self.changes += 1
+        self._known.setdefault(cell, {})[name] = (load, turn, record)
         roster = self._roster()
         if name == CLOCK:
             if (number := roster.cell_row(cell)) >= 0:
@@ -47,16 +57,23 @@ class Traffic:
         # what one who moved still holds takes no room in the new cell
         if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
             roster.guide_load[row], roster.guide_turn[row] = load, turn
+            _enter_record(roster, row, record)
+
+    def holders(self, cell: str) -> list[str]:
+        """The guides who hold leads of a cell, as Redis has told."""
+        return [name for name, (load, *_) in self._known.get(cell, {}).items() if load]
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
         roster = self._roster()
         taken = [
-            (request.event.brand, answer.guide_id, answer.turn_start)
+            (request.event.brand, step.guide_id, step.start)
             for request, answer in zip(batch, answers, strict=True)
-            if answer.result == "ok" and answer.guide_id is not None
+            if answer.result == "ok" and (step := answer.offered) is not None
         ]
-        found = roster.guide_ids.rows([brand for brand, *_ in taken], [guide_id for _, guide_id, _ in taken])
+        found = roster.guide_ids.rows(
+            [brand for brand, *_ in taken], [guide_id or "" for _, guide_id, _ in taken]
+        )
         here = found >= 0
         rows, starts = found[here], np.array([start for *_, start in taken], np.int64)[here]
         np.add.at(roster.guide_load, rows, 1)
@@ -71,8 +88,8 @@ class Traffic:
         for row, guide_id in zip(rows.tolist(), roster.guide_ids.take(rows), strict=True):
             number = int(roster.store_cell[roster.guide_store[row]])
             known = self._known.get(roster.cells[number], {})
-            roster.guide_load[row], roster.guide_turn[row] = known.get(guide_id, (0, 0))
-            roster.cell_clock[number] = known.get(CLOCK, (0, 0))[1]
+            roster.guide_load[row], roster.guide_turn[row], _ = known.get(guide_id, _NOTHING)
+            roster.cell_clock[number] = known.get(CLOCK, _NOTHING)[1]
         self._guessed.clear()
 
     def enter(self, guides: Iterable[tuple[str, str]]) -> None:
@@ -90,12 +107,19 @@ class Traffic:
                     self.change(cell, CLOCK, *known[CLOCK])
 
 
+def _enter_record(roster: Roster, row: int, text: str) -> None:
+    record = record_of("0,0,0,0,0,0,0" if text == "-" else text)
+    roster.guide_answered[row], roster.guide_offered[row] = record.answered, record.offered
+    roster.guide_won[row], roster.guide_closed[row] = record.won, record.closed
+    roster.guide_seen_ms[row], roster.guide_paused_ms[row] = record.at_ms, record.paused_until_ms
+
+
 def checksum(roster: Roster) -> int:
     """A number of 48 bits that is the same for two workers whose columns are the same."""
     rows = roster.guide_rows()
     mixed = roster.guide_hash[rows].astype(np.uint64)
     columns = (roster.guide_load, roster.guide_turn, roster.guide_capacity)
-    for column in (*columns, roster.guide_active, roster.guide_present):
+    for column in (*columns, roster.guide_active, roster.guide_present, roster.guide_paused_ms):
         mixed = (mixed ^ column[rows].astype(np.uint64)) * np.uint64(0x100000001B3)  # as FNV-1a, by row
     return int(mixed.sum() % np.uint64(2**48))
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -32,17 +32,18 @@ from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
+from router.timers import Timers, share_of
 from router.topology import bootstrap, ensure_topics
 from router.traffic import checksum, over_capacity
 from router.transport import App, BatchStream, app_settings, broker_url
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, Topic
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES, Topic
 
 log = logging.getLogger(__name__)
 
 #: How often changed reference data becomes columns and capacities.
 REFRESH_S = 0.2
-#: How often the waiting leads' age is read.
-WAITING_S = 5.0
+#: How often it is looked at what is due.
+TICK_S = 0.25
 
 
 class Worker:
@@ -80,6 +81,7 @@ class Worker:
             settings.topic_prefix + ASSIGNMENTS.name,
             self.metrics.regressions.inc,
         )
+        self.timers = Timers(self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine)
         self._marked: set[str] = set()
         self.delivery = Delivery(self.set_aside, lambda: self.app.should_stop or self.app.rebalancing)
         self.metrics.alive.set_function(lambda: self.delivery.alive)
@@ -88,11 +90,12 @@ class Worker:
         for topic, work in (
             (LEADS, self._routing(LEADS)),
             (RESERVATIONS, self._routing(RESERVATIONS)),
+            (RESPONSES, self.follow),
             (BINDINGS, self.bind),
             (ASSIGNMENTS, self.project),
         ):
             self._follow(topic, work)
-        for task in (self._read_reference, self._keep_current, self._watch_waiting):
+        for task in (self._read_reference, self._keep_current, self._keep_time):
             self.app.task(or_end(task))
 
     def _follow(self, topic: Topic, work: Work) -> None:
@@ -114,6 +117,19 @@ class Worker:
             self._observe(topic, await route(topic, records))
 
         return work
+
+    async def follow(self, records: Sequence[Record]) -> None:
+        """Take in what happened to leads."""
+        routed = await self.flow.follow(records)
+        self.metrics.count_claims([answer.result for answer in routed.answers])
+        self._count_refusals(routed.refusals)
+        self.metrics.events.labels(RESPONSES.name, "followed").inc(len(routed.answers))
+
+    def _mine(self, names: Collection[str]) -> list[str]:
+        """Those cells or brands that this worker looks after: it holds their share of the responses."""
+        topic = self.settings.topic_prefix + RESPONSES.name
+        held = {tp.partition for tp in self.app.seen() if tp.topic == topic}
+        return [name for name in names if share_of(name, self.partitions[topic]) in held]
 
     def _observe(self, topic: Topic, routed: Routed) -> None:
         results = [answer.result for answer in routed.answers]
@@ -203,17 +219,18 @@ class Worker:
             roster = self.reference.roster
             log.info("ready: %d stores, %d guides", roster.store_count, roster.guide_count)
 
-    async def _watch_waiting(self) -> None:
-        """Keep the age of the longest waiting lead on the metric."""
+    async def _keep_time(self) -> None:
+        """Publish what is due, while Redis is whole and the partitions stay where they are."""
         while True:
             try:
-                oldest = await self.arbiter.oldest_waiting(self.reference.cells)
-                now_ms = await self.arbiter.now_ms()
-                age_ms = max((now_ms - arrival_ms for arrival_ms in oldest.values()), default=0)
-                self.metrics.oldest_waiting.set(age_ms / 1000)
+                if self.ready.is_set() and self.guard.whole and not self.app.rebalancing:
+                    await self.timers.tick()
+                    oldest_ms = self.timers.oldest_ms
+                    age_ms = await self.arbiter.now_ms() - oldest_ms if oldest_ms is not None else 0
+                    self.metrics.oldest_waiting.set(max(age_ms, 0) / 1000)
             except OutageError as outage:
-                log.warning("the waiting leads' age is unknown: %s", outage)
-            await asyncio.sleep(WAITING_S)
+                log.warning("what is due waits: %s", outage)
+            await asyncio.sleep(TICK_S)
 
 
 def or_end(task: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -47,6 +47,12 @@ def capacity(view: View) -> Bools:
     return roster.guide_load.take(view.guide) < roster.guide_capacity.take(view.guide)
 
 
+def paused(view: View) -> Bools:
+    """The guide gets leads at ``now_ms``: has answered lately, or the pause after too much silence is over."""
+    allowed: Bools = view.roster.guide_paused_ms.take(view.guide) <= view.now_ms
+    return allowed
+
+
 def partner_quota(view: View) -> Bools:
     """The quota of the lead's partner is not used up, if it has one."""
     left: Bools = view.requests.partner_left != 0
@@ -128,6 +134,7 @@ ELIGIBILITY: tuple[Filter, ...] = (
     Filter("shifts", Grain.GUIDE, shifts),
     Filter("hours", Grain.GUIDE, hours),
     Filter("capacity", Grain.GUIDE, capacity),
+    Filter("paused", Grain.GUIDE, paused),
     Filter("partner_quota", Grain.STORE, partner_quota),
     Filter("stock", Grain.STORE, stock),
     Filter("price_zone", Grain.PAIR, price_zone),

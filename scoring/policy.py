@@ -12,6 +12,7 @@ from msgspec import Meta
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.requests import TIERS
+from topics.assignments import Rung
 from topics.fields import Id, Tier
 from topics.stores import StoreKind
 
@@ -41,8 +42,9 @@ _WEIGHTS: dict[str, float] = {
     "urgency": 1,
     "price_zone": 1,
 }
-#: The steps that a lead takes while nobody answers.
-Rung = Literal["owner", "store", "near", "region", "hq"]
+#: The states that a guide who has answered leaves a lead in.
+Taken = Literal["accepted", "contacted", "visited"]
+_LIMIT_S: dict[Taken, int] = {"accepted": 86_400, "contacted": 5 * 86_400, "visited": 3 * 86_400}
 _LADDER_S: dict[Rung, int] = {"owner": 1800, "store": 1800, "near": 3600, "region": 7200, "hq": 86_400}
 _RESPOND_S: dict[Tier, int] = {"vip": 300, "repeat": 600, "new": 900, "prospect": 1800}
 _LEVEL_MIN: dict[Tier, int] = {"vip": 1, "repeat": 1, "new": 1, "prospect": 1}
@@ -57,6 +59,7 @@ _KIND_FIT: dict[StoreKind, float] = {
 _TABLES: dict[str, tuple[Any, dict[Any, Any]]] = {
     "weights": (Weight, _WEIGHTS),
     "respond_s": (Seconds, _RESPOND_S),
+    "limit_s": (Seconds, _LIMIT_S),
     "ladder_s": (Seconds, _LADDER_S),
     "level_min": (Level, _LEVEL_MIN),
     "kind_fit": (Share, _KIND_FIT),
@@ -126,6 +129,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     match_rounds_max: Annotated[int, Meta(ge=0, le=100_000)] = 300
     #: How long a guide has to answer an offer, per tier of the lead.
     respond_s: dict[Tier, Seconds] = {}
+    #: After this share of that time the guide is reminded; 1 for never.
+    remind_share: Share = 0.5
+    #: How long a guide who has answered may leave a lead as it is.
+    limit_s: dict[Taken, Seconds] = {}
+    #: After so many offers running without an answer a guide gets none for a while.
+    silent_max: Annotated[int, Meta(ge=1, le=1000)] = 3
+    pause_s: Seconds = 3600
+    #: A lead older than this is closed when its time is over, instead of being offered again.
+    life_max_s: Annotated[int, Meta(ge=60, le=12 * 86_400)] = 12 * 86_400
+    #: Whether a lead waits for the store that it names, while that is closed.
+    queue_until_open: bool = False
     #: Who is asked, in this order, while nobody answers; and how long a lead stays on each rung at most.
     ladder: tuple[Rung, ...] = ("owner", "store", "near", "region", "hq")
     ladder_s: dict[Rung, Seconds] = {}

@@ -95,6 +95,7 @@ class Roster:
     guide_won: F32s = _column(np.float32)  #: leads won, faded; set from outside
     guide_closed: F32s = _column(np.float32)  #: of so many
     guide_seen_ms: I64s = _column(np.int64)  #: up to when these four are faded
+    guide_paused_ms: I64s = _column(np.int64)  #: no leads before then, epoch ms; set from outside
     guide_leave_first: I32s = _column(np.int32)  #: run in ``leave``
     guide_leave_count: I32s = _column(np.int32)
     guide_shift_first: I32s = _column(np.int32)  #: run in ``shifts``

@@ -20,7 +20,16 @@ from scoring.roster import GUIDE_COLUMNS, STORE_COLUMNS, Roster
 #: More changed stores than this, and all sums are made anew instead of shifted one by one.
 _SHIFTS_MAX = 16
 #: What is not in the event: it stays with the guide as long as the guide stays in the cell.
-_OF_THE_CELL = ("guide_load", "guide_turn")
+_OF_THE_CELL = (
+    "guide_load",
+    "guide_turn",
+    "guide_answered",
+    "guide_offered",
+    "guide_won",
+    "guide_closed",
+    "guide_seen_ms",
+    "guide_paused_ms",
+)
 
 
 def put_stores(roster: Roster, table: StoreTable) -> None:

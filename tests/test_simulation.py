@@ -12,9 +12,11 @@ import pytest
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
+from router.rules.lifecycle import ACTIONS, moves
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import SCRIPTS, Call, Scripts, checked
+from scoring.policy import Policy
 from tests.simulation import redis as fake
 from tests.simulation import scripts
 from tests.simulation.faults import EVENTS, KAFKA_FATES, POINTS, REDIS_FATES, Faults
@@ -74,9 +76,6 @@ def valkey():
         yield server
 
 
-CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
-
-
 class Cases:
     """Random calls over few names, so that they meet; some names are beginnings of others."""
 
@@ -88,6 +87,7 @@ class Cases:
     def __init__(self, seed, db):
         self.rng = Random(seed)  # noqa: S311 - made-up calls, not a secret
         self._db = db
+        self.now_ms = 1_000
 
     def call(self, script):
         names, args = getattr(self, f"_{script}")()
@@ -105,21 +105,35 @@ class Cases:
         return [keys.member("b", member) for member in members], args
 
     def _cell_keys(self, cell):
-        return [key(cell) for key in CELL_KEYS]
+        return [key(cell) for key in keys.OF_CELL]
 
     def _claim(self):
         cell = self.rng.choice(self.CELLS)
-        names, args = self._cell_keys(cell), [60_000, 500, self._mark_seen(cell), 2_000_000]
+        # the time of Redis itself has no part in it
+        self.now_ms += self.rng.choice((0, 1, 40, 5_000))
+        rules = f"{self.now_ms} 2000000 {self.rng.choice(('0123', '2013'))} 30 20000 2 60"
+        names, args = self._cell_keys(cell), [60_000, 500, self._mark_seen(cell), rules]
         for lead in self._some(self.LEADS):
-            guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
             names.append(keys.lead(cell, "lead", lead))
-            args += (
-                f"lead|{lead}",
-                self.rng.choice(("d1", "d2")),
-                " ".join(f"{guide}|{self.rng.choice((0, 333_333, 10**9))}|s1|0.5" for guide in guides),
-                f"{self.rng.randint(1, 9)} @hq/store/s1 1 2 3 4",
-            )
+            guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
+            entries = " ".join(f"{g}|{self.rng.choice((0, 333_333, 10**9))}|s1|0.5|near" for g in guides)
+            args += (f"lead|{lead}|m-{lead}", self.rng.choice(("d1", "d1", "d2")), entries)
+            queue = self.rng.choice(("@hq", "@hq/store/s1", "@hq/hq"))
+            arrival_ms, tier = self.now_ms - self.rng.randint(0, 90), self.rng.randint(0, 3)
+            limits = f"{self.now_ms + 50} {self.rng.choice((0, self.now_ms + 20))} {self.now_ms + 70}"
+            args += (f"{arrival_ms} {tier} {queue} near 5 {limits}", *self._cause(lead))
         return names, args
+
+    def _cause(self, lead):
+        """A new lead, or one of many things that may happen to it."""
+        if self.rng.random() < 0.4:
+            return (f"lead|{lead}", "")
+        action = self.rng.choice(ACTIONS)
+        over = self.rng.random() < 0.2
+        policy = Policy()
+        text = moves(action, self.now_ms, policy, over_ms=self.now_ms + 10**9, over=over)
+        attempt, guide = self.rng.choice("-1-2-"), self.rng.choice(("-", "-", *self.GUIDES))
+        return (f"response|r{self.rng.randint(1, 60)}", f"{attempt} {guide} {text}")
 
     def _restore(self):
         cell = self.rng.choice(self.CELLS)
@@ -128,11 +142,26 @@ class Cases:
             names.append(keys.lead(cell, "lead", lead))
             guide = self.rng.choice(("", *self.GUIDES))
             state = self.rng.choice(("offered", "seen")) if guide else self.rng.choice(("waiting", "closed"))
-            choice = f"{guide}|{10**6}|s1|0.5" if guide else "@hq"
-            answer = f"{state} {self.rng.randint(1, 2)} 2 3 4 7 {choice}"
-            args += (f"lead|{lead}", state, self.rng.randint(1, 3), 1, answer, "d1", guide, 7)
-            args.append(f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "")
+            choice = f"{guide}|{10**6}|s1|0.5|near" if guide else f"@hq|{self.rng.randint(0, 3)}|5|near"
+            record = f"1.000,2.500,0.000,0.000,1,{self.rng.choice((0, 70))},{self.rng.randint(1, 9)}"
+            # the first seqs leave no hole, as those of the log do not
+            held = self._db.hgetall(keys.lead(cell, "lead", lead))
+            seq = self.rng.randint(1, int(held.get(b"q", 0)) + 1)
+            answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 lead|{lead} - {choice}"
+            args += (f"lead|{lead}|m-{lead}", seq, answer, "d1" if seq == 1 else "", guide)
+            args += (self.rng.choice(("", 9)), f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "")
+            args.append(f"{guide} {record}" if guide and self.rng.random() < 0.5 else "")
         return names, args
+
+    def _waiters(self):
+        return [keys.waiting(cell) for cell in self.CELLS], [self.rng.randint(1, 3)]
+
+    def _forget(self):
+        cell = self.rng.choice(self.CELLS)
+        args = []
+        for lead in self._some(self.LEADS):
+            args += (f"lead|{lead}|m-{lead}", self.now_ms + self.rng.randint(-90, 90))
+        return [keys.due(cell)], args
 
     def _mark(self):
         action = self.rng.choice(("ask", "begin", "end", "end"))
@@ -180,12 +209,14 @@ class Cases:
         return [keys.journey("b", "m1", "lead", lead) for lead in leads], args
 
     def _set_capacity(self):
-        args = []
+        args = [500]
         for guide in self._some(self.GUIDES):
             # versions have more digits than a floating point number holds
             version = self.rng.choice((9, 10, 10**40, 10**40 + 1)) + self.rng.randint(0, 2)
             args += (guide, version, self.rng.randint(0, 3))
-        return [keys.capacity(self.rng.choice(self.CELLS))], args
+        cell = self.rng.choice(self.CELLS)
+        places = (keys.capacity, keys.records, keys.changes, keys.open_attempts, keys.turns)
+        return [key(cell) for key in places], args
 
 
 def plain(call, answer):
@@ -293,7 +324,10 @@ async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
     for ask in (
         lambda arbiter: arbiter.loads(Cases.CELLS),
         lambda arbiter: arbiter.loads([]),
-        lambda arbiter: arbiter.oldest_waiting(Cases.CELLS),
+        lambda arbiter: arbiter.waiters(Cases.CELLS, 3),
+        lambda arbiter: arbiter.records(Cases.CELLS),
+        lambda arbiter: arbiter.held(Cases.CELLS[0], Cases.GUIDES),
+        lambda arbiter: arbiter.due([keys.due(cell) for cell in Cases.CELLS], 10**9, 3),
         lambda arbiter: arbiter.known_identities("log"),
         lambda arbiter: arbiter.note_identities("log", {"a": 1, "b": 2}),
         lambda arbiter: arbiter.note_identities("log", {"c": 3}),

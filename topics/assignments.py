@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from topics.fields import Count, Event, Id, Ms, QueueName, RequestKind, Text, Version
+from topics.fields import Count, Event, Id, Ms, QueueName, RequestKind, Text, Tier, Version
+from topics.leads import Lead
+from topics.reservations import Reservation
 
 State = Literal[
     "waiting",
@@ -27,8 +29,12 @@ State = Literal[
 
 #: States in which a guide holds the lead.
 LIVE_STATES: tuple[State, ...] = ("offered", "delivered", "seen", "accepted", "contacted", "visited")
+#: States after which nothing more happens to the lead.
+FINAL_STATES: tuple[State, ...] = ("won", "lost", "withdrawn", "closed")
 #: States in which no guide need ever have been chosen.
-_UNASSIGNED: tuple[State, ...] = ("waiting", "closed")
+_UNASSIGNED: tuple[State, ...] = ("waiting", "withdrawn", "closed")
+#: How far afield a lead looks for a guide.
+Rung = Literal["owner", "store", "near", "region", "hq"]
 
 
 class Cause(Event, frozen=True):
@@ -52,8 +58,28 @@ class Turn(Event, frozen=True):
     end: Count
 
 
+class GuideRecord(Event, frozen=True):
+    """What a guide has done so far, faded to ``at_ms``: offers and answers, leads closed and won.
+
+    ``silent``: offers running that were not answered; while ``at_ms`` is before ``paused_until_ms`` no lead
+    is offered.
+    """
+
+    answered: Annotated[float, Meta(ge=0)]
+    offered: Annotated[float, Meta(ge=0)]
+    won: Annotated[float, Meta(ge=0)]
+    closed: Annotated[float, Meta(ge=0)]
+    silent: Count
+    paused_until_ms: Ms
+    at_ms: Ms
+
+
 class Assignment(Event, frozen=True):
-    """Identity: (brand, kind, lead_id, ``seq``): the first record wins, the highest ``seq`` is the state."""
+    """Identity: (brand, kind, lead_id, ``seq``): the first record wins, the highest ``seq`` is the state.
+
+    ``respond_by_ms``: when this state ends by itself. ``lead`` or ``reservation``: what was asked for, in the
+    first record. ``record``: the guide's, after this step.
+    """
 
     brand: Id
     lead_id: Id
@@ -70,9 +96,15 @@ class Assignment(Event, frozen=True):
     queue: QueueName | None = None
     score: float | None = None
     respond_by_ms: Ms | None = None
+    remind_at_ms: Ms | None = None
+    rung: Rung | None = None
+    tier: Tier | None = None
     action: Action | None = None
     lead_at_ms: Ms | None = None
     turn: Turn | None = None
+    record: GuideRecord | None = None
+    lead: Lead | None = None
+    reservation: Reservation | None = None
     digest: (
         Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?!\n)$", description="of the lead that was first seen")]
         | None

@@ -9,7 +9,7 @@ import orjson
 
 #: States in which a guide holds the lead.
 LIVE = frozenset({"offered", "delivered", "seen", "accepted", "contacted", "visited"})
-CLOSED = frozenset({"won", "lost", "closed"})
+CLOSED = frozenset({"won", "lost", "withdrawn", "closed"})
 #: A seq beyond this is nonsense, and must not cost memory.
 SEQ_MAX = 10_000
 

@@ -18,10 +18,10 @@ WHY = {
 }
 
 
-def action(event: Lead | Reservation, store_id: str, within_ms: int, *, is_owner: bool) -> Action:
+def action(event: Lead | Reservation, store_id: str, within_ms: int, rung: str) -> Action:
     """The next action for whoever gets the lead; it names no other guide and no personal data."""
     code = "receive" if isinstance(event, Reservation) else "contact"
-    why = "owner" if is_owner else "store" if event.store_id == store_id else "near"
+    why = "owner" if rung == "owner" else "store" if event.store_id == store_id else "near"
     needs = f"（需要：{'、'.join(event.needs)}）" if event.needs else ""
     text = TEXTS[code].format(minutes=max(1, within_ms // 60_000), needs=needs[:80], why=WHY[why])
     return Action(code=f"{code}.{why}", text=text)

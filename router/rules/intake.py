@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
+from topics.assignments import Rung
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
-from topics.fields import RequestKind
+from topics.fields import Event, RequestKind
 from topics.leads import Lead
 from topics.reservations import Reservation
+from topics.responses import Response
 
-RefusalReason = BadReason | Literal["bug", "conflict", "unsupported"]
+RefusalReason = BadReason | Literal["bug", "conflict", "unsupported", "unknown"]
+
+E = TypeVar("E", bound=Event)
 
 
 class Record(Protocol):
@@ -26,11 +30,40 @@ class Record(Protocol):
     timestamp: int
 
 
+class _Nowhere(NamedTuple):
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    timestamp: int = 0
+
+
+#: Stands for the record of an event that was not read from anywhere.
+NOWHERE: Record = _Nowhere()  # type: ignore[assignment] # never written to
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What happened to a lead, and how the lead stood when it was looked at.
+
+    ``asks``: somebody is wanted for it; ``tried``: the guides who have given it back; ``rung``: how far afield
+    it looks; ``over``: nobody is asked again, the lead is closed if this was its last chance.
+    """
+
+    response: Response
+    asks: bool = False
+    tried: tuple[str, ...] = ()
+    rung: Rung = "near"
+    over: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A wish to be routed: a lead, or a reservation that needs a guide.
+    """A wish to be routed: a lead, a reservation that needs a guide, or what has happened to either.
 
     ``digest`` tells whether the same id came again with other content; None where that is no conflict.
+    ``move`` is None for one that is new.
     """
 
     kind: RequestKind
@@ -38,6 +71,14 @@ class Request:
     event: Lead | Reservation
     digest: str | None
     record: Record
+    move: Move | None = None
+
+    @property
+    def cause(self) -> tuple[str, str]:
+        """Kind and id of the event that asks: the same cause has the same answer."""
+        return (
+            (self.kind, self.lead_id) if self.move is None else ("response", self.move.response.response_id)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +103,20 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
         else:
             (requests if isinstance(result, Request) else refusals).append(result)  # type: ignore[arg-type]
     return requests, refusals
+
+
+def read_events(
+    event_type: type[E], records: Sequence[Record]
+) -> tuple[list[tuple[E, Record]], list[Refusal]]:
+    """Decode a batch of any other topic; both lists keep the order of the records."""
+    events: list[tuple[E, Record]] = []
+    refusals: list[Refusal] = []
+    for record in records:
+        try:
+            events.append((decode(event_type, record.value), record))
+        except BadEventError as error:
+            refusals.append(Refusal(record, error.reason, error.detail))
+    return events, refusals
 
 
 def _lead(record: Record) -> Request:

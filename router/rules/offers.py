@@ -1,103 +1,156 @@
-"""From a ranking to what the claim script is asked, and from its answer to the records that go out.
+"""From a ranking to what the claim script is asked, and from its answers to the records that go out.
 
-The stored answer of the script holds all that a record needs, so that a repeat publishes the same again.
+A stored answer of the script holds all that a record needs, so that a repeat publishes the same again:
+``state attempt at_ms by_ms remind_ms policy start cause record choice``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 from router.rules.actions import action
 from router.rules.intake import Request
-from topics.assignments import Assignment, Cause, Turn
+from scoring.requests import TIERS
+from topics.assignments import FINAL_STATES, Assignment, Cause, GuideRecord, Rung, Turn
+from topics.fields import Tier
+from topics.leads import Lead
+from topics.reservations import Reservation
 
 #: What stands for the digest of a request whose content is not compared.
 NO_DIGEST = "-"
+#: States in which another record follows in the same step.
+MOMENTS = ("declined", "expired", "returned")
 
-ClaimResult = Literal["ok", "waiting", "replay", "conflict"]
+ClaimResult = Literal[
+    "ok", "waiting", "replay", "conflict", "late", "illegal", "not_yours", "full", "nothing"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One lead as the claim script is asked about it.
+    """One lead as the claim script is asked about it; `router/state/claim.lua` tells the texts.
 
     ``marked``: the cell is of a known brand, so it has a mark unless Redis lost its state. ``shortlist``
-    holds ``guide|step|store|score`` entries, best first, separated by blanks; the entry of the member's own
-    guide ends in ``|o``. ``horizon``: how far a turn may be behind the clock, see ``scoring.fairness``.
+    holds ``guide|step|store|score|rung`` entries, best first, separated by blanks.
     """
 
     cell: str
     marked: bool
-    horizon: int
+    rules: str
     kind: str
     lead_id: str
+    member_id: str
     digest: str
     shortlist: str
-    arrival_ms: int
-    queue: str
-    terms: str
+    about: str
+    cause: str
+    move: str
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for an offer made now: by when to respond, under which policy."""
+class Made(NamedTuple):
+    """A stored answer, word by word."""
 
-    now_ms: int
+    state: str
+    attempt: int
+    at_ms: int
     respond_by_ms: int
+    remind_at_ms: int
     policy_version: int
-    horizon: int
+    start: int
+    cause: str
+    record: str
+    choice: tuple[str, ...]
+
+    @property
+    def guide_id(self) -> str | None:
+        """The guide to whom the lead was offered by this very step, if any."""
+        return self.choice[0] if self.state == "offered" and len(self.choice) > _HOLDER else None
+
+
+#: The words of a choice that only says who holds the lead: guide, 0, store.
+_HOLDER = 3
+
+
+def made(stored: str) -> Made:
+    """Read a stored answer."""
+    state, attempt, at_ms, by_ms, remind_ms, policy, start, cause, record, choice = stored.split(" ")
+    return Made(
+        state,
+        int(attempt),
+        int(at_ms),
+        int(by_ms),
+        int(remind_ms),
+        int(policy),
+        int(start),
+        cause,
+        record,
+        tuple(choice.split("|")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the claim script decided, now or when it first saw the lead."""
+    """What the claim script decided, now or when it first saw the cause; ``seq`` is that of the first step."""
 
     result: ClaimResult
+    state: str
     seq: int
-    attempt: int
-    stored: str
+    steps: tuple[str, ...] = ()
 
     @property
-    def guide_id(self) -> str | None:
-        """The guide who holds the lead by this answer, if any."""
-        return self.stored.rpartition(" ")[2].split("|")[0] if self.stored.startswith("offered") else None
-
-    @property
-    def turn_start(self) -> int:
-        """Where the turn of the guide began, see ``scoring.fairness``; 0 without one."""
-        return int(self.stored.split(" ")[-2])
+    def offered(self) -> Made | None:
+        """The step that gave the lead to a guide, if there is one."""
+        return next((step for step in map(made, self.steps) if step.guide_id is not None), None)
 
 
-def offer(request: Request, cell: str, shortlist: str, terms: Terms, *, marked: bool) -> Offer:
-    """Ask for one lead: its terms are fixed now and kept with the answer."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for an offer, or for waiting, that begins now: until when, under which policy."""
+
+    policy_version: int
+    offer_by_ms: int
+    remind_at_ms: int
+    wait_by_ms: int
+
+
+def about(request: Request, queue: str, tier: Tier, rung: Rung, terms: Terms) -> str:
+    """What the script is told of a request."""
+    limits = f"{terms.offer_by_ms} {terms.remind_at_ms} {terms.wait_by_ms}"
     arrival_ms = request.event.occurred_at_ms
-    return Offer(
-        cell,
-        marked,
-        terms.horizon,
-        request.kind,
-        request.lead_id,
-        request.digest or NO_DIGEST,
-        shortlist,
-        arrival_ms,
-        queue_of(request, cell),
-        f"{terms.now_ms} {terms.respond_by_ms} {terms.policy_version} {arrival_ms}",
-    )
+    return f"{arrival_ms} {TIERS.index(tier)} {queue} {rung} {terms.policy_version} {limits}"
 
 
 #: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
 HQ = "@hq"
 
 
-def queue_of(request: Request, cell: str) -> str:
-    """The named queue in which a lead waits: its market's, or its store's in that market.
+def queue_of(request: Request, cell: str, rung: Rung = "near") -> str:
+    """The named queue in which a lead waits, ``market[/store/id][/zone/full][/needs/a+b][/stock]``.
 
-    The name begins with the market, so that the log tells the cell in which a lead waits.
+    Further up the ladder it is ``market/region…`` or ``market/hq…``, of no store.
+
+    Who waits in the same queue may be served by the same guides, so that nobody waits behind one whom nobody
+    can serve. The name begins with the market, so that the log tells the cell in which a lead waits.
     """
-    market = cell.partition("/")[2]
-    queue = HQ if market == "-" else market
-    return queue if request.event.store_id is None else f"{queue}/store/{request.event.store_id}"
+    event, market = request.event, cell.partition("/")[2]
+    parts = [HQ if market == "-" else market]
+    if rung in {"region", "hq"}:
+        parts.append(rung)
+    elif event.store_id is not None:
+        parts += ["store", event.store_id]
+    if isinstance(event, Lead) and event.price_zone is not None:
+        parts += ["zone", event.price_zone]
+    if event.needs:
+        parts += ["needs", "+".join(sorted({quote(need, safe="") for need in event.needs}))[:_NEEDS_MAX]]
+    if isinstance(event, Lead) and event.in_stock:
+        parts.append("stock")
+    return "/".join(parts)
+
+
+#: Needs take no more of a queue's name.
+_NEEDS_MAX = 300
 
 
 def cell_of_queue(brand: str, queue: str) -> str:
@@ -106,45 +159,102 @@ def cell_of_queue(brand: str, queue: str) -> str:
     return f"{brand}/{'-' if market == HQ else market}"
 
 
-def assignment(request: Request, answer: Answer) -> Assignment:
-    """The record of an answer; the same for every repeat of the same request."""
+def assignments(request: Request, answer: Answer) -> list[Assignment]:
+    """The records of an answer; the same for every repeat of the same request."""
+    return [_assignment(request, answer.seq + n, made(stored)) for n, stored in enumerate(answer.steps)]
+
+
+def _assignment(request: Request, seq: int, step: Made) -> Assignment:
     event = request.event
-    state, at_ms, respond_by_ms, policy_version, lead_at_ms, start, choice = answer.stored.split(" ")
+    cause_kind, _, cause_id = step.cause.partition("|")
     common: dict[str, Any] = {
         "brand": event.brand,
         "lead_id": request.lead_id,
         "kind": request.kind,
-        "seq": answer.seq,
-        "attempt": answer.attempt,
-        "at_ms": int(at_ms),
+        "seq": seq,
+        "attempt": step.attempt,
+        "state": step.state,
+        "at_ms": step.at_ms,
         "member_id": event.member_id,
-        "policy_version": int(policy_version),
-        "cause": Cause(kind=request.kind, id=request.lead_id),
-        "respond_by_ms": int(respond_by_ms),
-        "lead_at_ms": int(lead_at_ms),
-        "digest": request.digest,
+        "policy_version": step.policy_version,
+        "cause": Cause(kind=cause_kind, id=cause_id),
+        "respond_by_ms": step.respond_by_ms or None,
+        "record": _record(step.record),
     }
-    if state == "waiting":
-        return Assignment(**common, state="waiting", queue=choice)
-    guide_id, step, store_id, score, *owner = choice.split("|")
+    if seq == 1:
+        asked = "reservation" if isinstance(event, Reservation) else "lead"
+        common |= {"digest": request.digest, asked: event}
+    if len(step.choice) > _HOLDER and step.state in {"waiting", "withdrawn", "closed"}:
+        queue, tier, arrival_ms, rung = step.choice
+        common |= {"tier": TIERS[int(tier)], "lead_at_ms": int(arrival_ms), "rung": rung, "queue": queue}
+        return Assignment(**common)
+    guide_id, length, store_id, *rest = step.choice
+    if not rest:
+        return Assignment(**common, guide_id=guide_id, store_id=store_id)
+    score, rung = rest
     return Assignment(
         **common,
-        state="offered",
         guide_id=guide_id,
         store_id=store_id,
         score=float(score),
-        turn=Turn(start=int(start), end=int(start) + int(step)),
-        action=action(event, store_id, int(respond_by_ms) - int(at_ms), is_owner=bool(owner)),
+        rung=rung,  # type: ignore[arg-type] # the script stores what it was told
+        remind_at_ms=step.remind_at_ms or None,
+        lead_at_ms=event.occurred_at_ms,
+        turn=Turn(start=step.start, end=step.start + int(length)),
+        action=action(event, store_id, step.respond_by_ms - step.at_ms, rung),
     )
 
 
-def stored_answer(made: Assignment) -> str:
-    """What the claim script has stored for a record that ``assignment`` made."""
-    turn = made.turn or Turn(start=0, end=0)
-    if made.state == "waiting":
-        choice = made.queue
+def stored_answer(record: Assignment) -> str:
+    """What the claim script has stored for a record that ``assignments`` made."""
+    start = 0
+    if record.guide_id is None:
+        tier = TIERS.index(record.tier or "prospect")
+        choice = f"{record.queue}|{tier}|{record.lead_at_ms or 0}|{record.rung}"
+    elif record.turn is None:
+        choice = f"{record.guide_id}|0|{record.store_id}"
     else:
-        owner = "|o" if made.action is not None and made.action.code.endswith(".owner") else ""
-        choice = f"{made.guide_id}|{turn.end - turn.start}|{made.store_id}|{made.score or 0:.4f}{owner}"
-    terms = f"{made.at_ms} {made.respond_by_ms} {made.policy_version} {made.lead_at_ms}"
-    return f"{made.state} {terms} {turn.start} {choice}"
+        start, step = record.turn.start, record.turn.end - record.turn.start
+        choice = f"{record.guide_id}|{step}|{record.store_id}|{record.score or 0:.4f}|{record.rung}"
+    times = f"{record.at_ms} {record.respond_by_ms or 0} {record.remind_at_ms or 0}"
+    cause = f"{record.cause.kind}|{record.cause.id}"
+    return (
+        f"{record.state} {record.attempt} {times} {record.policy_version} {start} {cause} "
+        f"{record_text(record.record)} {choice}"
+    )
+
+
+def ends_ms(record: Assignment) -> int | None:
+    """When the next thing is due for a lead whose newest record this is; None for never."""
+    if record.state in FINAL_STATES:
+        return None
+    if record.state in MOMENTS:
+        return record.at_ms
+    return record.remind_at_ms or record.respond_by_ms or record.at_ms
+
+
+def record_text(record: GuideRecord | None) -> str:
+    """A guide's record as the script keeps it, ``-`` for none."""
+    if record is None:
+        return "-"
+    shares = (record.answered, record.offered, record.won, record.closed)
+    numbers = (record.silent, record.paused_until_ms, record.at_ms)
+    return ",".join([*(f"{share:.3f}" for share in shares), *map(str, numbers)])
+
+
+def _record(text: str) -> GuideRecord | None:
+    return None if text == "-" else record_of(text)
+
+
+def record_of(text: str) -> GuideRecord:
+    """A guide's record from what the script keeps."""
+    answered, offered, won, closed, silent, paused_until_ms, at_ms = text.split(",")
+    return GuideRecord(
+        answered=float(answered),
+        offered=float(offered),
+        won=float(won),
+        closed=float(closed),
+        silent=int(silent),
+        paused_until_ms=int(paused_until_ms),
+        at_ms=int(at_ms),
+    )

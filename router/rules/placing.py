@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 
 from router.rules.intake import Request
-from router.rules.offers import Offer, Terms, offer
-from scoring.arrays import Rows
+from router.rules.lifecycle import moves
+from router.rules.offers import NO_DIGEST, Offer, Terms, about, queue_of
+from scoring.arrays import Pairs, Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy
 from scoring.rank import Ranking
-from scoring.requests import Requests
+from scoring.requests import TIERS, Requests
 from scoring.retrieve import nearest_store
 from scoring.roster import Roster
+from topics.assignments import Rung
 from topics.fields import Tier
 
 T = TypeVar("T")
@@ -71,11 +73,32 @@ def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy
 
 
 def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], roster: Roster) -> None:
-    """Enter the fixed cell and the owner of each request into its columns."""
-    wanted.cell[:] = [roster.cell_row(home.cell) for home in homes]
+    """Enter the fixed cell, the owner and who has given it back of each request into its columns.
+
+    What only tells what happened to a lead, and asks for nobody, gets no cell and so no candidates.
+    """
+    wanted.cell[:] = [
+        roster.cell_row(home.cell) if asks(request) else -1
+        for home, request in zip(homes, batch, strict=True)
+    ]
     owned = [row for row, home in enumerate(homes) if home.owner_id]
     brands = [batch[row].event.brand for row in owned]
     wanted.owner_row[owned] = roster.guide_ids.rows(brands, [homes[row].owner_id for row in owned])
+    tried = [
+        (row, request.event.brand, guide_id)
+        for row, request in enumerate(batch)
+        if request.move is not None
+        for guide_id in request.move.tried
+    ]
+    if tried:
+        guides = roster.guide_ids.rows([brand for _, brand, _ in tried], [name for *_, name in tried])
+        rows = np.array([row for row, *_ in tried], np.int32)
+        wanted.declined = Pairs(rows[guides >= 0], guides[guides >= 0].astype(np.int32))
+
+
+def asks(request: Request) -> bool:
+    """Whether a request wants the lead to be offered to somebody."""
+    return request.move is None or request.move.asks
 
 
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
@@ -90,40 +113,90 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
 ) -> list[Offer]:
     """What the claim script is asked: each request with its shortlist and its terms."""
     guide_rows = ranking.guide_row
-    owners = np.repeat(wanted.owner_row, np.diff(ranking.start)) == guide_rows
+    size = np.diff(ranking.start)
+    stores = roster.guide_store[guide_rows]
+    is_owner = np.repeat(wanted.owner_row, size) == guide_rows
+    is_named = np.repeat(wanted.store_row, size) == stores
+    base = np.repeat(np.array([RUNGS.index(rung_of(request)) for request in batch], np.int8), size)
+    rungs = np.where(is_owner, 0, np.where(is_named, 1, base))
     entries = [
-        f"{guide}|{step}|{store}|{_FOUR_DIGITS[score]}{'|o' if owner else ''}"
-        for guide, step, store, score, owner in zip(
+        f"{guide}|{step}|{store}|{_FOUR_DIGITS[score]}|{RUNGS[rung]}"
+        for guide, step, store, score, rung in zip(
             roster.guide_ids.take(guide_rows),
             roster.guide_step[guide_rows].tolist(),
-            roster.store_ids.take(roster.guide_store[guide_rows]),
+            roster.store_ids.take(stores),
             np.rint(ranking.score * np.float32(10_000)).astype(np.int32).tolist(),
-            owners.tolist(),
+            rungs.tolist(),
             strict=True,
         )
     ]
     start = ranking.start.tolist()
-    horizon = round(policy.fair_horizon * LEAD)
+    rules = script_rules(policy, now_ms)
     terms = {
-        tier: Terms(now_ms, now_ms + policy.respond_s[tier] * 1000, policy.version, horizon)
-        for tier in set(tiers)
+        (tier, rung): _terms(policy, tier, rung, now_ms)
+        for tier, rung in {*zip(tiers, map(rung_of, batch), strict=True)}
     }
     return [
-        offer(
-            request,
-            homes[row].cell,
-            " ".join(entries[start[row] : start[row + 1]]),
-            terms[tiers[row]],
+        Offer(
+            cell=homes[row].cell,
             marked=request.event.brand in roster.brands,
+            rules=rules,
+            kind=request.kind,
+            lead_id=request.lead_id,
+            member_id=request.event.member_id,
+            digest=request.digest or NO_DIGEST,
+            shortlist=" ".join(entries[start[row] : start[row + 1]]),
+            about=about(
+                request,
+                queue_of(request, homes[row].cell, rung_of(request)),
+                tiers[row],
+                rung_of(request),
+                terms[tiers[row], rung_of(request)],
+            ),
+            cause="|".join(request.cause),
+            move=_move(request, policy, now_ms),
         )
         for row, request in enumerate(batch)
     ]
 
 
-def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
-    """The rows of a batch in the order in which they ask: that of the match, repeats of a request behind.
+RUNGS: tuple[Rung, ...] = get_args(Rung)
 
-    Of the same request twice in a batch the record that came first decides, whatever the match says.
+
+def rung_of(request: Request) -> Rung:
+    """How far afield a request looks, beyond owner and named store."""
+    return "near" if request.move is None else request.move.rung
+
+
+def script_rules(policy: Policy, now_ms: int) -> str:
+    """What the claim script is told once for a batch: time, fairness, who comes first, what is counted."""
+    tiers = "".join(str(TIERS.index(tier)) for tier in policy.tier_order)
+    horizon = round(policy.fair_horizon * LEAD)
+    half_life_ms = policy.half_life_days * 86_400_000
+    pause = f"{policy.silent_max} {policy.pause_s * 1000}"
+    return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause}"
+
+
+def _terms(policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:
+    within_ms = policy.respond_s[tier] * 1000
+    remind_at_ms = now_ms + round(within_ms * policy.remind_share) if policy.remind_share < 1 else 0
+    return Terms(policy.version, now_ms + within_ms, remind_at_ms, now_ms + policy.ladder_s[rung] * 1000)
+
+
+def _move(request: Request, policy: Policy, now_ms: int) -> str:
+    if request.move is None:
+        return ""
+    response = request.move.response
+    attempt = "-" if response.attempt is None else response.attempt
+    over_ms = request.event.occurred_at_ms + policy.life_max_s * 1000
+    following = moves(response.action, now_ms, policy, over_ms=over_ms, over=request.move.over)
+    return f"{attempt} {response.guide_id or '-'} {following}"
+
+
+def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
+    """The rows of a batch in the order in which they ask: that of the match, repeats of a lead behind.
+
+    Of the same lead several times in a batch the records take effect in their order, whatever the match says.
     """
     first: dict[tuple[str, str, str], int] = {}
     for row, request in enumerate(batch):

@@ -27,7 +27,7 @@ def winners(
 ) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     """The roster row of each lead's guide by these answers, -1 for those who wait."""
     rows = np.full(len(batch), -1, np.int32)
-    guides = [(row, answer.guide_id) for row, answer in enumerate(answers) if answer.guide_id]
+    guides = [(row, step.guide_id or "") for row, answer in enumerate(answers) if (step := answer.offered)]
     brands = [batch[row].event.brand for row, _ in guides]
     rows[[row for row, _ in guides]] = roster.guide_ids.rows(brands, [guide_id for _, guide_id in guides])
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from router.rules.offers import NO_DIGEST, cell_of_queue, stored_answer
+from router.rules.offers import NO_DIGEST, cell_of_queue, ends_ms, record_text, stored_answer
 from scoring.layout import cell_name
 from scoring.roster import Roster
 from topics.assignments import LIVE_STATES, Assignment
@@ -13,37 +13,41 @@ from topics.fields import RequestKind
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """One lead as the log has it; ``guide_id`` is '' unless a guide holds it, ``turn`` "guide start end".."""
+    """One step of a lead as the log has it; '' where there is none.
+
+    ``guide_id`` holds the lead after this step, ``turn`` is "guide start end", ``record`` "guide record".
+    """
 
     brand: str
     kind: RequestKind
     lead_id: str
+    member_id: str
     cell: str
-    state: str
     seq: int
-    attempt: int
     answer: str
     digest: str
     guide_id: str
-    arrival_ms: int
+    ends_ms: str
     turn: str
+    record: str
 
 
 def restored(made: Assignment, roster: Roster) -> Restored:
-    """What Redis should hold of a lead whose newest record this is."""
+    """What Redis should hold of a lead after this record."""
+    ends = ends_ms(made)
     return Restored(
-        made.brand,
-        made.kind,
-        made.lead_id,
-        cell_of(made, roster),
-        made.state,
-        made.seq,
-        made.attempt,
-        stored_answer(made),
-        made.digest or NO_DIGEST,
-        (made.guide_id or "") if made.state in LIVE_STATES else "",
-        made.lead_at_ms or 0,
-        "" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",
+        brand=made.brand,
+        kind=made.kind,
+        lead_id=made.lead_id,
+        member_id=made.member_id,
+        cell=cell_of(made, roster),
+        seq=made.seq,
+        answer=stored_answer(made),
+        digest=(made.digest or NO_DIGEST) if made.seq == 1 else "",
+        guide_id=(made.guide_id or "") if made.state in LIVE_STATES else "",
+        ends_ms="" if ends is None else str(ends),
+        turn="" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",
+        record="" if made.record is None else f"{made.guide_id} {record_text(made.record)}",
     )
 
 

@@ -34,6 +34,19 @@ class Card:
     live: bool
 
 
+Lead = tuple[str, str, str, str]
+"""Brand, member, kind and id of a lead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What Redis knows of a lead: its cell, its first record, the answers so far by seq."""
+
+    cell: str | None
+    first: bytes | None
+    steps: tuple[str, ...]
+
+
 class Arbiter:
     """The serving state; to call a method again with the same arguments changes nothing more."""
 
@@ -56,7 +69,7 @@ class Arbiter:
         return [Home(cell, owner) for cell, (owner, _) in zip(cells, owners, strict=True)], now_ms
 
     async def claim(self, offers: Sequence[Offer]) -> list[Answer]:
-        """Claim for each lead the first guide with room, one script call per cell, in the given order."""
+        """Claim for each lead the first guide with room, or take in what happened to it; one call per cell, in order."""
         cells: dict[str, list[int]] = {}
         for row, offer in enumerate(offers):
             cells.setdefault(offer.cell, []).append(row)
@@ -68,17 +81,20 @@ class Arbiter:
         )
         out: dict[int, Answer] = {}
         for rows, batch in zip(cells.values(), answers, strict=True):
-            for row, (result, seq, attempt, stored) in zip(rows, batch, strict=True):
-                out[row] = Answer(result.decode(), seq, attempt, stored.decode())
+            for row, (result, state, seq, *steps) in zip(rows, batch, strict=True):
+                out[row] = Answer(
+                    result.decode(), state.decode(), seq, tuple(step.decode() for step in steps)
+                )
         return [out[row] for row in range(len(offers))]
 
     async def set_capacities(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
         """Tell Redis ``(cell, guide, version, capacity)``; older versions than it holds change nothing."""
         cells: dict[str, list[str | int]] = {}
         for cell, guide_id, version, capacity in rows:
-            cells.setdefault(cell, []).extend((guide_id, version, capacity))
+            cells.setdefault(cell, [CHANGES_MAX]).extend((guide_id, version, capacity))
+        places = (keys.capacity, keys.records, keys.changes, keys.open_attempts, keys.turns)
         await self.scripts.run(
-            [Call("set_capacity", [keys.capacity(cell)], args) for cell, args in cells.items()]
+            [Call("set_capacity", [key(cell) for key in places], args) for cell, args in cells.items()]
         )
 
     async def bind(self, bindings: Sequence[tuple[str, str, int, str, str]]) -> None:
@@ -136,8 +152,8 @@ class Arbiter:
     async def changes(self, cells: Sequence[str], places: Sequence[str]) -> list[list[str]]:
         """What has changed in each cell since a place in its stream ('' for none).
 
-        Returns per cell ``[place, guide, load, turn, ...]``, ``|`` standing for the cell with its clock, or
-        ``[place, "gap"]`` when the cell has to be read as a whole.
+        Returns per cell ``[place, guide, load, turn, record, ...]``, ``|`` standing for the cell with its clock,
+        or ``[place, "gap"]`` when the cell has to be read as a whole.
         """
         items = [
             Item([keys.capacity(cell), keys.changes(cell)], [place])
@@ -150,6 +166,83 @@ class Arbiter:
     def forget_marks(self) -> None:
         """Claim by whatever marks there are until the next changes tell them: cells were made whole anew."""
         self._marks.clear()
+
+    async def recall(self, leads: Sequence[Lead]) -> tuple[list[Past], int]:
+        """What is known of leads, two round trips; also the time by Redis' clock, epoch ms.
+
+        The cell is None for a lead that was never routed, the first record for one that was not projected yet.
+        """
+        redis = self.scripts.redis.pipeline(transaction=False)
+        for brand, member_id, kind, lead_id in leads:
+            redis.get(keys.lead_cell(brand, kind, lead_id))
+            redis.hget(keys.journey(brand, member_id, kind, lead_id), "1")
+        held = checked(await answered(redis.execute(raise_on_error=False)))
+        cells = [cell.decode() if cell else None for cell in held[::2]]
+        redis = self.scripts.redis.pipeline(transaction=False)
+        for (_, _, kind, lead_id), cell in zip(leads, cells, strict=True):
+            if cell is not None:
+                redis.hgetall(keys.lead(cell, kind, lead_id))
+        stories = iter(checked(await answered(redis.execute(raise_on_error=False))))
+        pasts = [
+            Past(cell, first.partition(b"|")[2] if first else None, _steps(next(stories)) if cell else ())
+            for cell, first in zip(cells, held[1::2], strict=True)
+        ]
+        return pasts, await self.now_ms()
+
+    async def owners(self, members: Sequence[tuple[str, str]]) -> list[str]:
+        """Who is responsible for each (brand, member), '' for nobody."""
+        return [owner for owner, _ in await self._members(members)]
+
+    async def tell_outcomes(self, outcomes: Sequence[tuple[Lead, str, bytes]]) -> None:
+        """Note what became of responses, by their ids, where whoever sent them can read it."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for lead, response_id, outcome in outcomes:
+            pipeline.hset(keys.journey(*lead), f"{keys.RESPONSE}{response_id}", outcome)
+        checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def park(self, responses: Sequence[tuple[str, bytes]], until_ms: int) -> None:
+        """Keep (brand, response) that came before their lead; they are due again then."""
+        for brand, response in responses:
+            await answered(self.scripts.redis.zadd(keys.parked(brand), {response: until_ms}))
+
+    async def due(self, names: Sequence[str], now_ms: int, most: int) -> list[list[tuple[bytes, int]]]:
+        """What is due by now in each of these sorted sets, the earliest first, at most so many of each."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.zrange(name, "-inf", now_ms, byscore=True, offset=0, num=most, withscores=True)
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return [[(member, int(at_ms)) for member, at_ms in those] for those in held]
+
+    async def forget_due(self, name: str, members: Sequence[tuple[bytes, int]]) -> None:
+        """Take out of a sorted set what the broker has by now, unless it is due at another time meanwhile."""
+        args = [part for member in members for part in member]
+        await self.scripts.run([Call("forget", [name], args)])
+
+    async def held(self, cell: str, guide_ids: Sequence[str]) -> list[list[tuple[str, str, str]]]:
+        """The leads (kind, id, member) that each of these guides of a cell holds."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for guide_id in guide_ids:
+            pipeline.zrange(keys.open_attempts(cell), f"[{guide_id}|", f"({guide_id}}}", bylex=True)
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return [[tuple(member.decode().split("|")[1:]) for member in those] for those in held]
+
+    async def waiters(self, cells: Sequence[str], most: int) -> list[list[str]]:
+        """Who waits longest in each queue and tier of each cell, ``queue|tier|arrival_ms|rung|kind|lead|member``."""
+        items = [Item([keys.waiting(cell)]) for cell in cells]
+        return [
+            text.decode().split(" ") if text else [] for text in await self._each("waiters", (most,), items)
+        ]
+
+    async def records(self, cells: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The record of each guide who has any, by cell."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for cell in cells:
+            pipeline.hgetall(keys.records(cell))
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return {
+            cell: {guide.decode(): text.decode() for guide, text in those.items()}
+            for cell, those in zip(cells, held, strict=True)
+        }
 
     async def loads(self, cells: Sequence[str]) -> dict[str, Counter[str]]:
         """Open attempts of each guide who has any, by cell, as they stand now."""
@@ -169,11 +262,6 @@ class Arbiter:
             cell: {guide.decode(): int(turn) for guide, turn in those.items()}
             for cell, those in zip(cells, held, strict=True)
         }
-
-    async def oldest_waiting(self, cells: Sequence[str]) -> dict[str, int]:
-        """The arrival of the longest waiting lead of each cell that has any, epoch ms."""
-        oldest = await self._ranges(cells, keys.waiting, 0)
-        return {cell: int(first[0][1]) for cell, first in zip(cells, oldest, strict=True) if first}
 
     async def now_ms(self) -> int:
         """The time by Redis' clock, epoch ms."""
@@ -238,17 +326,19 @@ class Arbiter:
         return checked(await answered(pipeline.execute(raise_on_error=False)))
 
 
+def _steps(held: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """The answers of a lead by their seq, as far as they are there."""
+    seqs = range(1, int(held.get(b"q", 0)) + 1)
+    return tuple(held.get(b"%d" % seq, b"").decode() for seq in seqs)
+
+
 def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
     names = _cell_keys(cell)
-    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, mark if offers[0].marked else "", offers[0].horizon]
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, mark if offers[0].marked else "", offers[0].rules]
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
-        args += (
-            f"{offer.kind}|{offer.lead_id}",
-            offer.digest,
-            offer.shortlist,
-            f"{offer.arrival_ms} {offer.queue} {offer.terms}",
-        )
+        args += (keys.whom(offer.kind, offer.lead_id, offer.member_id), offer.digest)
+        args += (offer.shortlist, offer.about, offer.cause, offer.move)
     return Call("claim", names, args)
 
 
@@ -257,12 +347,11 @@ def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:
     args: list[str | int] = [REMEMBER_MS, CHANGES_MAX]
     for lead in leads:
         names.append(keys.lead(cell, lead.kind, lead.lead_id))
-        args += (f"{lead.kind}|{lead.lead_id}", lead.state, lead.seq, lead.attempt)
-        args += (lead.answer, lead.digest, lead.guide_id, lead.arrival_ms, lead.turn)
+        args += (keys.whom(lead.kind, lead.lead_id, lead.member_id), lead.seq, lead.answer)
+        args += (lead.digest, lead.guide_id, lead.ends_ms, lead.turn, lead.record)
     return Call("restore", names, args)
 
 
 def _cell_keys(cell: str) -> list[str]:
     """What claim and restore work on, besides the leads."""
-    cell_keys = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
-    return [key(cell) for key in cell_keys]
+    return [key(cell) for key in keys.OF_CELL]

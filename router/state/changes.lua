@@ -4,8 +4,8 @@
 -- KEYS[2i-1]  hash    capacities; | -> the mark of a state that is whole
 -- KEYS[2i]    stream  changes, ids mark-0, mark-1, ... without a gap
 -- ARGV[i]     the place that the caller knows, an id or mark--1; '' when it knows nothing yet
--- Returns per cell "place guide load turn ...", in order, up to that place, | standing for the cell with its clock for a
--- turn; and "place gap" when the caller has to read the cell as a whole: it knows nothing yet, or the stream no longer holds, or never held, what follows its place.
+-- Returns per cell "place guide load turn record ...", in order, up to that place, | standing for the cell with its clock for a
+-- turn; or "place gap" when the caller has to read the cell as a whole: it knows nothing yet, or the stream no longer holds, or never held, what follows its place.
 -- Raises NOSTATE when a cell has lost its mark: Redis has lost its state.
 local function parts(id)
   local mark, number = string.match(id, '^(%d+)-(%-?%d+)$')

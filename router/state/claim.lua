@@ -1,97 +1,292 @@
 #!lua
--- Give each lead of one cell to the first guide of its shortlist who has room; else the lead waits.
+-- Give leads of one cell to guides who have room, follow what happens to them, let them wait; each step once by its cause.
 -- Call: one EVALSHA per cell and batch, leads in the order in which they may choose.
--- KEYS[1]    sorted set  open attempts, members guide|kind|lead, all scores 0
+-- KEYS[1]    sorted set  open attempts, members guide|kind|lead|member, all scores 0
 -- KEYS[2]    hash        guide -> version:capacity; | -> the mark of a state that is whole
--- KEYS[3]    sorted set  waiting leads by arrival, members queue|kind|lead
--- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: of one call "| 0 clock guide load turn ..."
+-- KEYS[3]    sorted set  waiting leads, members queue|tier|arrival_ms|rung|kind|lead|member, all scores 0
+-- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: of one call "| 0 clock - guide load turn record ..."
 -- KEYS[5]    hash        guide -> turn; | -> the cell's clock; see scoring/fairness.py
--- KEYS[5+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
+-- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
+-- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
+-- KEYS[7+i]  hash        lead i: q (its newest seq), d(igest), and each seq -> answer
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
--- ARGV[4]    how far a turn may be behind the clock
--- ARGV[4i+1] lead i as kind|lead
--- ARGV[4i+2] digest of its content: the same id with other content is a conflict
--- ARGV[4i+3] shortlist, best first: "guide|step|rest guide|step|rest ..." (rest is kept with the answer, unread)
--- ARGV[4i+4] "arrival_ms queue terms": terms are kept with the answer, unread
--- Returns per lead {result, seq, attempt, answer}: result is ok, waiting, replay or conflict; the answer is
--- "state terms start choice", choice being the shortlist's entry or the queue, start where the guide's turn began or 0.
+-- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
+--            clock, tiers are the digits of the tiers, the first one first
+-- ARGV[6i-1] lead i as kind|lead|member
+-- ARGV[6i]   digest of its content: the same id with other content is a conflict
+-- ARGV[6i+1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
+-- ARGV[6i+2] "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
+-- ARGV[6i+3] the cause, kind|id: asked again for the same one, the same answers come
+-- ARGV[6i+4] '' for a lead that is new; else "attempt guide state>next:by_ms ...", see router/rules/lifecycle.py
+-- Returns per lead {result, state, seq, answer, ...}: result is ok (offered or moved), waiting, replay, conflict, late,
+-- illegal, not_yours, full or nothing; the answers of this cause begin at that seq, each is
+-- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
+-- "queue|tier|arrival_ms|rung", start where the guide's turn began or 0, record the guide's after the step or -.
 -- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
-local open, capacity, waiting, changes, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local open, capacity, waiting, changes, turns, due, records = unpack(KEYS, 1, 7)
 local mark = redis.call('HGET', capacity, '|')
 if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
 end
-local most, load, turn = {}, {}, {} -- by guide, read once per call
-local clock, horizon = tonumber(redis.call('HGET', turns, '|') or '0'), tonumber(ARGV[4])
+local now, horizon, order, age_up, half_life, silent_max, pause =
+  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+horizon, silent_max, age_up = tonumber(horizon), tonumber(silent_max), tonumber(age_up)
+local FINAL = {won = true, lost = true, withdrawn = true, closed = true}
+local OFFERED = {offered = true, delivered = true, seen = true}
+local GIVEN_BACK = {declined = true, expired = true, returned = true}
+local ANSWERS = {accepted = true, contacted = true, visited = true, won = true, lost = true, declined = true}
+local CLOSED = {won = true, lost = true, closed = true}
+local most, load, turn, record, touched = {}, {}, {}, {}, {} -- by guide, read once per call
+local clock = tonumber(redis.call('HGET', turns, '|') or '0')
+local noted = redis.call('EXISTS', records) == 1
+local waits = redis.call('EXISTS', waiting) == 1
+
+local function whole(number) return string.format('%d', number) end
+
+local function record_of(guide)
+  if record[guide] == nil then
+    local held, its = noted and redis.call('HGET', records, guide), {}
+    for number in string.gmatch(held or '0,0,0,0,0,0,0', '[^,]+') do its[#its + 1] = tonumber(number) end
+    record[guide] = its
+  end
+  return record[guide]
+end
+
+-- What is known of a guide fades; then this is added.
+local function note(guide, answered, offered, won, closed, silent)
+  local its = record_of(guide)
+  local faded = 0.5 ^ (math.max(now - its[7], 0) / half_life)
+  for column, more in ipairs({answered, offered, won, closed}) do its[column] = its[column] * faded + more end
+  its[5] = silent and its[5] + 1 or 0
+  if silent and its[5] >= silent_max then its[5], its[6] = 0, now + pause end
+  its[7] = tonumber(now)
+  for column = 1, 4 do its[column] = string.format('%.3f', its[column]) end
+  for column = 5, 7 do its[column] = whole(its[column]) end
+  local text = table.concat(its, ',')
+  for column, number in ipairs(its) do its[column] = tonumber(number) end
+  redis.call('HSET', records, guide, text)
+  noted, touched[guide], most[guide] = true, text, nil
+  return text
+end
 
 local function has_room(guide)
   if most[guide] == nil then
     local held = redis.call('HGET', capacity, guide)
     most[guide] = held and tonumber(string.match(held, ':(%d+)$')) or 0
-    -- '}' follows '|': the range holds exactly the attempts of this guide
-    load[guide] = most[guide] > 0 and redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}') or 0
+    if noted and most[guide] > 0 and record_of(guide)[6] > tonumber(now) then most[guide] = 0 end
   end
-  return load[guide] < most[guide]
+  if most[guide] > 0 and not load[guide] then
+    -- '}' follows '|': the range holds exactly the attempts of this guide
+    load[guide] = redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}')
+  end
+  return most[guide] > 0 and load[guide] < most[guide]
 end
 
 local function take_turn(guide, step)
   local start = math.max(turn[guide] or tonumber(redis.call('HGET', turns, guide) or '0'), clock - horizon)
   turn[guide], clock = start + step, math.max(clock, start)
-  return string.format('%d', start)
+  return whole(start)
+end
+
+-- Whether the queue holds somebody who comes before a fresh lead of this tier.
+local function behind(queue, tier)
+  local mine = string.find(order, tier, 1, true)
+  for place = 1, waits and #order or 0 do
+    local group = queue .. '|' .. string.sub(order, place, place)
+    local first = redis.call('ZRANGEBYLEX', waiting, '[' .. group .. '|', '(' .. group .. '}', 'LIMIT', 0, 1)[1]
+    if first and place <= mine then return true end
+    -- who waits longer counts as of a higher tier
+    if first and tonumber(string.match(first, '^[^|]+|%d|(%d+)')) + (place - mine) * age_up <= tonumber(now) then return true end
+  end
+  return false
 end
 
 -- Members of a sorted set are written many at a time; Lua's stack bounds how many.
-local function add(key, list, most)
-  if #list > most then redis.call('ZADD', key, unpack(list)) return {} end
+local function add(key, list, most_at_once)
+  if #list > most_at_once then redis.call('ZADD', key, unpack(list)) return {} end
   return list
 end
 
-local out, opened, parked = {}, {}, {}
-for i = 1, #KEYS - 5 do
-  local key, lead, digest = KEYS[5 + i], ARGV[4 * i + 1], ARGV[4 * i + 2]
-  local held = redis.call('HMGET', key, 'q', 'n', 'a', 'd')
-  if held[1] then
-    out[i] = {held[4] == digest and 'replay' or 'conflict', tonumber(held[1]), tonumber(held[2]), held[3]}
-  else
-    local arrival, queue, terms = string.match(ARGV[4 * i + 4], '^(%S+) (%S+) (.*)$')
-    local state, start, choice = 'waiting', '0', queue
-    for entry in string.gmatch(ARGV[4 * i + 3], '%S+') do
+local opened, dues = {}, {}
+local function flush()
+  opened, dues = add(open, opened, 0), add(due, dues, 0)
+end
+
+local function words(answer)
+  local out = {}
+  for word in string.gmatch(answer, '%S+') do out[#out + 1] = word end
+  return out
+end
+
+local out = {}
+for i = 1, #KEYS - 7 do
+  local key, whom, digest, shortlist, about, cause, move = KEYS[7 + i], unpack(ARGV, 6 * i - 1, 6 * i + 4)
+  local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
+    string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local held = redis.call('HMGET', key, 'q', 'd')
+  local seq, attempt, result, made, tried = tonumber(held[1] or '0'), 0, nil, {}, {}
+  local newest, ends
+
+  local function write(state, by, remind_ms, start, its_record, choice)
+    made[#made + 1] = table.concat({state, whole(attempt), now, by, remind_ms, policy, start, cause, its_record, choice}, ' ')
+    ends = remind_ms ~= '0' and remind_ms or by
+  end
+
+  local function place(shortlist)
+    for entry in string.gmatch(shortlist, '%S+') do
       local guide, step = string.match(entry, '^([^|]+)|(%d+)')
-      if has_room(guide) then
-        load[guide] = load[guide] + 1
+      if not tried[guide] and has_room(guide) then
+        load[guide], touched[guide], attempt = load[guide] + 1, touched[guide] or true, attempt + 1
         opened[#opened + 1] = 0
-        opened[#opened + 1] = guide .. '|' .. lead
-        state, start, choice = 'offered', take_turn(guide, tonumber(step)), entry
-        break
+        opened[#opened + 1] = guide .. '|' .. whom
+        write('offered', offer_by, remind, take_turn(guide, tonumber(step)), '-', entry)
+        return entry
       end
     end
-    if state == 'waiting' then
-      parked[#parked + 1] = arrival
-      parked[#parked + 1] = queue .. '|' .. lead
-    end
-    local attempt = state == 'offered' and 1 or 0
-    local answer = state .. ' ' .. terms .. ' ' .. start .. ' ' .. choice
-    redis.call('HSET', key, 's', state, 'q', 1, 'n', attempt, 'a', answer, 'd', digest)
-    redis.call('PEXPIRE', key, ARGV[1])
-    out[i] = {state == 'offered' and 'ok' or 'waiting', 1, attempt, answer}
-    opened, parked = add(open, opened, 1000), add(waiting, parked, 1000)
   end
+
+  local function wait()
+    local choice = table.concat({queue, tier, arrival, rung}, '|')
+    redis.call('ZADD', waiting, 0, choice .. '|' .. whom)
+    waits = true
+    write('waiting', wait_by, '0', '0', '-', choice)
+  end
+
+  -- how the lead stands, who has given it back, and what this cause has brought before
+  if seq > 0 then
+    local all, answers, first = redis.call('HGETALL', key), {}, nil
+    for at = 1, #all, 2 do answers[all[at]] = all[at + 1] end
+    for at = 1, seq do
+      local answer = answers[whole(at)] or ''
+      newest = words(answer)
+      if newest[8] == cause then first = first or at made[#made + 1] = answer end
+      if GIVEN_BACK[newest[1]] then tried[string.match(newest[10], '^[^|]+')] = true end
+    end
+    attempt = tonumber(newest[2])
+    if move == '' and held[2] ~= digest then
+      result, made = 'conflict', {}
+    elseif first then
+      result, seq = 'replay', first
+    elseif move == '' then
+      result = 'late' -- its first answer is forgotten
+    end
+  end
+
+  if result then -- nothing to do
+  elseif move == '' then
+    result = not behind(queue, tier) and place(shortlist) and 'ok'
+    if not result then
+      result = 'waiting'
+      wait()
+    end
+  elseif seq == 0 then
+    result = 'late'
+  else
+    local state, holder = newest[1], string.match(newest[10], '^[^|]+')
+    local which, who, moves = string.match(move, '^(%S+) (%S+)( .*)$')
+    local to, again, after, by = string.match(moves, ' ' .. state .. '>(%a*)(%+?)(%a*):(%w+)')
+    flush()
+    if to and after ~= '' then tried[who] = nil end -- who gave it back may still come and take it
+    if FINAL[state] or which ~= '-' and tonumber(which) ~= attempt or tried[who] and holder ~= who then
+      result = 'late'
+    elseif not to then
+      result = 'illegal'
+    elseif who ~= '-' and holder ~= who and after == '' then
+      result = state == 'waiting' and 'late' or 'not_yours'
+    else
+      local its_record = '-'
+      local function let_go()
+        if state == 'waiting' then
+          redis.call('ZREM', waiting, newest[10] .. '|' .. whom)
+        elseif redis.call('ZREM', open, holder .. '|' .. whom) == 1 then
+          touched[holder] = touched[holder] or true
+          if load[holder] then load[holder] = math.max(load[holder] - 1, 0) end
+        end
+      end
+      if state ~= 'waiting' then
+        local silent = OFFERED[state] and to == 'expired'
+        local answered, closed = OFFERED[state] and ANSWERS[to] and 1 or 0, CLOSED[to] and 1 or 0
+        if silent or answered + closed > 0 then
+          its_record = note(holder, answered, silent and 1 or answered, to == 'won' and 1 or 0, closed, silent)
+        end
+      end
+      if to ~= '' then
+        local choice = newest[10]
+        if state ~= 'waiting' then choice = string.match(choice, '^([^|]+)') .. '|0|' .. string.match(choice, '^[^|]+|%d+|([^|]+)') end
+        write(to, by == 'k' and newest[4] or by, '0', '0', its_record, choice)
+        result = 'ok'
+        if again ~= '' or FINAL[to] then let_go() end
+        if GIVEN_BACK[to] then tried[holder] = true end
+        if FINAL[to] then ends = nil end
+      end
+      if again ~= '' then
+        local old = state == 'waiting' and newest[10]
+        if place(shortlist) then
+          if old then let_go() end
+          result = 'ok'
+          if after ~= '' then
+            local entry = string.match(made[#made], '(%S+)$')
+            local guide = string.match(entry, '^[^|]+')
+            local its = note(guide, 1, 1, 0, 0, false)
+            write(after, by, '0', '0', its, guide .. '|0|' .. string.match(entry, '^[^|]+|%d+|([^|]+)'))
+          end
+        elseif after ~= '' then
+          result = 'full'
+        elseif not old or string.match(old, '^[^|]+') ~= queue then
+          if old then let_go() end
+          wait()
+          result = 'waiting'
+        else
+          result = 'nothing'
+        end
+      end
+    end
+    flush()
+  end
+
+  if result ~= 'replay' and #made > 0 then
+    local sets = {'q', seq + #made}
+    for at, answer in ipairs(made) do
+      sets[#sets + 1] = whole(seq + at)
+      sets[#sets + 1] = answer
+    end
+    if seq == 0 then
+      sets[#sets + 1] = 'd'
+      sets[#sets + 1] = digest
+    end
+    redis.call('HSET', key, unpack(sets))
+    if seq == 0 then redis.call('PEXPIRE', key, ARGV[1]) end
+    if not ends then
+      redis.call('ZREM', due, whom)
+    else
+      dues[#dues + 1] = ends
+      dues[#dues + 1] = whom
+    end
+    seq = seq + 1
+    opened, dues = add(open, opened, 1000), add(due, dues, 1000)
+  end
+  local state = #made > 0 and string.match(made[#made], '^%S+') or newest and newest[1] or ''
+  out[i] = {result, state, seq, unpack(made)}
 end
-add(open, opened, 0)
-add(waiting, parked, 0)
-if next(turn) then
-  local now = string.format('%d', clock)
-  local news = {'| 0 ' .. now}
-  redis.call('HSET', turns, '|', now)
-  for guide, its in pairs(turn) do
-    its = string.format('%d', its)
-    redis.call('HSET', turns, guide, its)
-    news[#news + 1] = guide .. ' ' .. load[guide] .. ' ' .. its
+flush()
+
+if next(touched) then
+  local news = {}
+  if next(turn) then
+    redis.call('HSET', turns, '|', whole(clock))
+    for guide, its in pairs(turn) do redis.call('HSET', turns, guide, whole(its)) end
+    news[1] = '| 0 ' .. whole(clock) .. ' -'
   end
   if mark then
+    for guide, its in pairs(touched) do
+      local many = load[guide] or redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}')
+      local text = its ~= true and its or noted and redis.call('HGET', records, guide) or '-'
+      local at = turn[guide] and whole(turn[guide]) or redis.call('HGET', turns, guide) or '0'
+      news[#news + 1] = guide .. ' ' .. whole(many) .. ' ' .. at .. ' ' .. (text or '-')
+    end
     table.sort(news)
     redis.call('XADD', changes, 'MAXLEN', '~', ARGV[2], mark .. '-*', 'g', table.concat(news, ' '))
   end

@@ -11,6 +11,8 @@ import zlib
 
 #: Over how many hash tags the members, the requests and the guides of a brand are spread.
 SHARDS = 256
+#: What a field of a journey begins with that is about a response.
+RESPONSE = "r|"
 #: Fields of a cell's capacities that are no guides, since no id holds a ``|``: the mark of a state that is
 #: whole, and the token that is lost with it.
 MARK, TOKEN = "|", "|t"
@@ -22,7 +24,7 @@ def shard(identity: str) -> int:
 
 
 def open_attempts(cell: str) -> str:
-    """Sorted set, all scores 0, members ``guide|kind|lead``: the load of a guide is a range's length."""
+    """Sorted set, all scores 0, members ``guide|kind|lead|member``: the load of a guide is a range's length."""
     return f"lr:{{{cell}}}:open"
 
 
@@ -42,12 +44,32 @@ def turns(cell: str) -> str:
 
 
 def waiting(cell: str) -> str:
-    """Sorted set by arrival in ms, members ``queue|kind|lead``: who waits, in which named queue."""
+    """Sorted set, all scores 0, members ``queue|tier|arrival_ms|rung|kind|lead|member``: who waits."""
     return f"lr:{{{cell}}}:waiting"
 
 
+def due(cell: str) -> str:
+    """Sorted set by epoch ms, members ``kind|lead|member``: when something is due for a lead."""
+    return f"lr:{{{cell}}}:due"
+
+
+def whom(kind: str, lead_id: str, member_id: str) -> str:
+    """How a lead is named among those of its cell, with the member in whose partition its records go."""
+    return f"{kind}|{lead_id}|{member_id}"
+
+
+def records(cell: str) -> str:
+    """Hash, guide -> what the guide has done so far, see ``topics.assignments.GuideRecord``."""
+    return f"lr:{{{cell}}}:records"
+
+
+def parked(brand: str) -> str:
+    """Sorted set by epoch ms: responses that came before their lead, to be read again."""
+    return f"lr:{{{brand}/parked}}:due"
+
+
 def lead(cell: str, kind: str, lead_id: str) -> str:
-    """Hash: state, seq, attempt and the stored answer of one routing request."""
+    """Hash of one routing request: newest seq, digest, and the stored answer of each seq."""
     return f"lr:{{{cell}}}:lead:{kind}:{lead_id}"
 
 
@@ -65,7 +87,9 @@ def lead_cell(brand: str, kind: str, lead_id: str) -> str:
 
 
 def journey(brand: str, member_id: str, kind: str, lead_id: str) -> str:
-    """Hash, seq -> ``offset|record`` of the first assignment record with that seq."""
+    """Hash, seq -> ``offset|record`` of the first assignment record with that seq; ``RESPONSE`` and an id ->
+    what became of that response.
+    """
     return f"lr:{{{brand}/m{shard(member_id)}}}:journey:{kind}:{lead_id}"
 
 
@@ -89,9 +113,14 @@ def follows_along(key: str) -> bool:
     return "}:feed:" in key or key.endswith("}:changes")
 
 
+def is_own(key: str) -> bool:
+    """Whether a key may be there though nothing in the log asks for it: the log may have forgotten by now."""
+    return follows_along(key) or is_turns(key) or is_records(key) or key.endswith("/parked}:due")
+
+
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
-    return key.endswith(("}:open", "}:waiting"))
+    return key.endswith(("}:open", "}:waiting", "}:due"))
 
 
 def is_capacity(key: str) -> bool:
@@ -104,9 +133,18 @@ def is_turns(key: str) -> bool:
     return key.endswith("}:turns")
 
 
+def is_records(key: str) -> bool:
+    """Whether a key holds the guides' records of a cell, which may be older than the log."""
+    return key.endswith("}:records")
+
+
 def expires(key: str) -> bool:
     """Whether a key is forgotten after the time that answers are remembered."""
     return any(f"}}:{name}:" in key for name in ("lead", "cell", "journey", "inbox"))
+
+
+#: The keys of a cell that claims work on, in the order in which the scripts take them.
+OF_CELL = (open_attempts, capacity, waiting, changes, turns, due, records)
 
 
 def tag(key: str) -> str:

@@ -39,12 +39,14 @@ SCRIPTS = (
     "changes",
     "claim",
     "fix_cells",
+    "forget",
     "inbox",
     "journey",
     "mark",
     "members",
     "restore",
     "set_capacity",
+    "waiters",
 )
 
 #: Replies that pass by themselves or by an operator's hand, as redis-py names them ...

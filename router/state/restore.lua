@@ -1,28 +1,24 @@
 #!lua
 -- Make leads of one cell what the log says: where Redis knows less, or another answer for the same seq, the log is right.
 -- Call: one EVALSHA per cell; to call it again changes nothing.
--- KEYS[1]    sorted set  open attempts, members guide|kind|lead, all scores 0
--- KEYS[2]    hash        guide -> version:capacity; | -> the mark of a state that is whole
--- KEYS[3]    sorted set  waiting leads by arrival, members queue|kind|lead
--- KEYS[4]    stream      changes, as in claim; untouched without a mark, which makes everybody read the cell anew
--- KEYS[5]    hash        guide -> turn; | -> the cell's clock: the highest that the log has count
--- KEYS[5+i]  hash        lead i: s(tate), q (seq), n (attempt), a(nswer), d(igest)
+-- KEYS[1..7] the keys of the cell, as in claim: open, capacity, waiting, changes, turns, due, records
+-- KEYS[7+i]  hash        lead i: q (its newest seq), d(igest), and each seq -> answer
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
--- ARGV[9i-6] lead i as kind|lead; then state, seq, attempt, answer, digest, the guide who holds it or '',
---            its arrival in ms, and "guide start turn" where the record says whose turn it was, else ''
+-- ARGV[8i-5] lead i as kind|lead|member; then seq, answer, digest ('' where the record has none), the guide who holds it or '',
+--            when something is due for it (epoch ms) or '', and "guide start turn" and "guide record" where the log has them, else ''
 -- Returns how many leads were changed.
-local open, waiting, changes, turns = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
-local mark = redis.call('HGET', KEYS[2], '|')
+local open, capacity, waiting, changes, turns, due, records = unpack(KEYS, 1, 7)
+local mark = redis.call('HGET', capacity, '|')
 local moved, changed = {}, 0
 
-local function release(lead, answer)
+local function release(whom, answer)
   local state, choice = string.match(answer, '^(%S+) .* (%S+)$')
   if state == 'waiting' then
-    redis.call('ZREM', waiting, choice .. '|' .. lead)
+    redis.call('ZREM', waiting, choice .. '|' .. whom)
   else
     local guide = string.match(choice, '^[^|]+')
-    if redis.call('ZREM', open, guide .. '|' .. lead) == 1 then moved[guide] = true end
+    if redis.call('ZREM', open, guide .. '|' .. whom) == 1 then moved[guide] = true end
   end
 end
 
@@ -33,27 +29,38 @@ local function raise(name, to)
   end
 end
 
-for i = 1, #KEYS - 5 do
-  local lead, state, seq, attempt, answer, digest, guide, arrival, turn = unpack(ARGV, 9 * i - 6, 9 * i + 2)
-  local held = redis.call('HMGET', KEYS[5 + i], 'q', 'a', 'd')
+for i = 1, #KEYS - 7 do
+  local whom, seq, answer, digest, guide, ends, turn, record = unpack(ARGV, 8 * i - 5, 8 * i + 2)
+  local key = KEYS[7 + i]
+  local held = redis.call('HMGET', key, 'q', 'd', seq)
   local known = tonumber(held[1] or '0')
-  if known < tonumber(seq) or known == tonumber(seq) and (held[2] ~= answer or held[3] ~= digest) then
-    if held[2] then release(lead, held[2]) end
-    redis.call('HSET', KEYS[5 + i], 's', state, 'q', seq, 'n', attempt, 'a', answer, 'd', digest)
-    redis.call('PEXPIRE', KEYS[5 + i], ARGV[1])
+  if held[3] ~= answer or digest ~= '' and held[2] ~= digest or known < tonumber(seq) then
+    if known > 0 and known <= tonumber(seq) then release(whom, redis.call('HGET', key, known) or '') end
+    redis.call('HSET', key, seq, answer, 'q', string.format('%d', math.max(known, tonumber(seq))))
+    if digest ~= '' then redis.call('HSET', key, 'd', digest) end
+    redis.call('PEXPIRE', key, ARGV[1])
     changed = changed + 1
   end
   if known <= tonumber(seq) then
     if guide ~= '' then
-      if redis.call('ZADD', open, 0, guide .. '|' .. lead) == 1 then moved[guide] = true end
-    elseif state == 'waiting' then
-      redis.call('ZADD', waiting, arrival, string.match(answer, '(%S+)$') .. '|' .. lead)
+      if redis.call('ZADD', open, 0, guide .. '|' .. whom) == 1 then moved[guide] = true end
+    elseif string.match(answer, '^waiting ') then
+      redis.call('ZADD', waiting, 0, string.match(answer, '(%S+)$') .. '|' .. whom)
     end
+    if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
   end
   if turn ~= '' then
     local whose, start, stop = string.match(turn, '^(%S+) (%S+) (%S+)$')
     raise(whose, stop)
     raise('|', start)
+  end
+  if record ~= '' then
+    local whose, its = string.match(record, '^(%S+) (%S+)$')
+    local old = redis.call('HGET', records, whose)
+    if not old or tonumber(string.match(old, '%d+$')) < tonumber(string.match(its, '%d+$')) then
+      redis.call('HSET', records, whose, its)
+      moved[whose] = true
+    end
   end
 end
 
@@ -61,7 +68,8 @@ if mark and next(moved) then
   local news = {}
   for guide in pairs(moved) do
     local load = redis.call('ZLEXCOUNT', open, '[' .. guide .. '|', '(' .. guide .. '}')
-    news[#news + 1] = guide .. ' ' .. load .. ' ' .. (redis.call('HGET', turns, guide) or '0')
+    local record = redis.call('HGET', records, guide) or '-'
+    news[#news + 1] = table.concat({guide, load, redis.call('HGET', turns, guide) or '0', record}, ' ')
   end
   table.sort(news)
   redis.call('XADD', changes, 'MAXLEN', '~', ARGV[2], mark .. '-*', 'g', table.concat(news, ' '))

@@ -70,6 +70,9 @@ class Member:
     def leaving(self):
         return self.rebalancing or self.process.stopping
 
+    def partitions(self, topic):
+        return {partition for name, partition in self._position if name == topic}
+
     async def next_batch(self, topic):
         """Wait for a batch of the topic; None when the worker stops."""
         while not self.process.stopping:

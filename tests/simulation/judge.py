@@ -11,8 +11,9 @@ from router.audit.audit import TOPICS
 from router.reference import REFERENCE_TOPICS, Reference
 from router.state import keys
 from router.traffic import CLOCK
+from scoring.requests import TIERS
 from tests.simulation.scripts import MARK
-from topics.assignments import LIVE_STATES
+from topics.assignments import FINAL_STATES, LIVE_STATES
 from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS
 
 #: What a failover may bring, as often as it has lost a write.
@@ -123,30 +124,48 @@ def _excused(problem, report, server):
 
 def _state(broker, db):
     """Open attempts, waiting leads, journeys and inboxes: what the log tells, and what Redis holds."""
-    journeys, latest = defaultdict(dict), {}
+    journeys, latest, cards = defaultdict(dict), {}, defaultdict(dict)
     for record in broker.of(ASSIGNMENTS.name):
         event = orjson.loads(record.value)
         who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
         value = b"%d|%s" % (record.offset, record.value)
         first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], value)
-        if first is value and event["seq"] >= latest.get(who, (event,))[0]["seq"]:
+        if first is not value:
+            continue
+        if event["seq"] >= latest.get(who, (event,))[0]["seq"]:
             latest[who] = (event, value)
-    opened, waiting, inboxes = defaultdict(dict), defaultdict(dict), defaultdict(dict)
-    for (brand, _, kind, lead_id), (event, value) in latest.items():
+        if guide_id := event.get("guide_id"):
+            card = (guide_id, f"{event['kind']}|{event['lead_id']}")
+            if event["seq"] >= cards[event["brand"]].get(card, (0,))[0]:
+                cards[event["brand"]][card] = (event["seq"], event, record.offset, record.value)
+    opened, waiting, due = defaultdict(dict), defaultdict(dict), defaultdict(dict)
+    for (brand, member_id, kind, lead_id), (event, _) in latest.items():
         cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
+        whom = f"{kind}|{lead_id}|{member_id}"
         if event["state"] in LIVE_STATES:
-            opened[keys.open_attempts(cell)][f"{event['guide_id']}|{kind}|{lead_id}".encode()] = 0
-            card = b"%d|%s" % (event["seq"], value)
-            inboxes[keys.inbox(brand, event["guide_id"])][f"{kind}|{lead_id}".encode()] = card
+            opened[keys.open_attempts(cell)][f"{event['guide_id']}|{whom}".encode()] = 0
         elif event["state"] == "waiting":
-            member = f"{event['queue']}|{kind}|{lead_id}".encode()
-            waiting[keys.waiting(cell)][member] = event["lead_at_ms"]
+            choice = (event["queue"], str(TIERS.index(event["tier"])), str(event["lead_at_ms"]), event["rung"])
+            waiting[keys.waiting(cell)]["|".join((*choice, whom)).encode()] = 0
+        if event["state"] not in FINAL_STATES:
+            due[keys.due(cell)][whom.encode()] = event.get("remind_at_ms") or event["respond_by_ms"]
+    inboxes = defaultdict(dict)
+    for brand, seqs in cards.items():
+        for (guide_id, lead), (_, event, offset, value) in seqs.items():
+            shown = value if event["state"] in LIVE_STATES else b""
+            inboxes[keys.inbox(brand, guide_id)][lead.encode()] = b"%d|%d|%s" % (event["seq"], offset, shown)
     return (
         ("open attempts", opened, _keys(db, ":open")),
         ("waiting", waiting, _keys(db, ":waiting")),
-        ("journeys", journeys, _keys(db, ":journey:")),
+        ("due", due, {key: held for key, held in _keys(db, "}:due").items() if "/parked" not in key}),
+        ("journeys", journeys, {key: _steps(held) for key, held in _keys(db, ":journey:").items()}),
         ("inboxes", inboxes, _keys(db, ":inbox:")),
     )
+
+
+def _steps(held):
+    """A journey without what became of responses."""
+    return {seq: value for seq, value in held.items() if not seq.startswith(keys.RESPONSE.encode())}
 
 
 def _capacities(broker, now_ms):
@@ -186,6 +205,10 @@ def _twice(cards):
 
 
 def _difference(told, held):
-    """The first key that differs."""
+    """The first key that differs; of hashes and sets only what differs in them."""
     key = min(key for key in told.keys() | held.keys() if told.get(key) != held.get(key))
-    return f"{key} should be {told.get(key)} and is {held.get(key)}"
+    wanted, found = told.get(key), held.get(key)
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        both = wanted.items() & found.items()
+        wanted, found = ({k: v for k, v in each.items() if (k, v) not in both} for each in (wanted, found))
+    return f"{key} should be {wanted} and is {found}"

@@ -47,10 +47,17 @@ class Keyspace:
             del self.data[key]
         return there
 
-    def zrange(self, key, first, last):
-        """Members with their scores, in the order of Redis; ``last`` -1 is the end."""
+    def zrange(self, key, first, last, *, withscores=False, byscore=False, bylex=False, offset=0, num=None):
+        """Members, in the order of Redis, from place to place (``last`` -1 is the end), by score or by name."""
         ordered = sorted(self.data.get(key, {}).items(), key=lambda item: (item[1], item[0]))
-        return ordered[first : last + 1 if last >= 0 else None]
+        if bylex:
+            low, high = first.removeprefix("[").encode(), last.removeprefix("(").encode()
+            ordered = [item for item in ordered if low <= item[0] < high]
+        elif byscore:
+            ordered = [item for item in ordered if item[1] <= last][offset : offset + num]
+        else:
+            ordered = ordered[first : last + 1 if last >= 0 else None]
+        return [(member, float(score)) for member, score in ordered] if withscores else [m for m, _ in ordered]
 
     def zlexcount(self, key, low, high):
         """Members of one score from ``low`` to before ``high``."""

@@ -193,6 +193,10 @@ class Reads:
     async def hgetall(self, key):
         return await self._ask("HGETALL", lambda: dict(self._db.hgetall(key)))
 
+    async def zadd(self, key, members):
+        for member, score in members.items():
+            await self._ask("ZADD", lambda member=member, score=score: self._db.zadd(key, member, score))
+
     def pipeline(self, *, transaction):
         assert not transaction
         return Pipeline(self._connection)
@@ -209,9 +213,14 @@ class Pipeline:
         self._connection = connection
         self._commands = []
 
-    def zrange(self, key, first, last, *, withscores):
-        assert withscores
-        self._commands.append(lambda: self._connection.server.db.zrange(key, first, last))
+    def zrange(self, key, first, last, **how):
+        self._commands.append(lambda: self._connection.server.db.zrange(key, first, last, **how))
+
+    def get(self, key):
+        self._commands.append(lambda: self._connection.server.db.get(key))
+
+    def hget(self, key, field):
+        self._commands.append(lambda: self._connection.server.db.hget(key, field.encode()))
 
     def hgetall(self, key):
         self._commands.append(lambda: dict(self._connection.server.db.hgetall(key)))
@@ -220,7 +229,7 @@ class Pipeline:
         self._commands.append(lambda: self._connection.server.db.delete(key))
 
     def hset(self, key, field, value):
-        fields = {field.encode(): str(value).encode()}
+        fields = {field.encode(): value if isinstance(value, bytes) else str(value).encode()}
         self._commands.append(lambda: self._connection.server.db.hset(key, fields))
 
     async def execute(self, *, raise_on_error):

@@ -23,91 +23,273 @@ def bind(db, keys, args):
     return changed
 
 
+class Cell:
+    """The keys of a cell, and what one call knows of it."""
+
+    def __init__(self, db, names, most):
+        self.db = db
+        self.open, self.capacity, self.waiting, self.changes, self.turns, self.due, self.records = names
+        self.most = most
+        self.mark = db.hget(self.capacity, MARK)
+        self.touched = set()
+
+    def load(self, guide):
+        return self.db.zlexcount(self.open, guide + b"|", guide + b"}")
+
+    def tell(self):
+        """Tell all that was touched."""
+        if self.mark and self.touched:
+            news = [
+                b"%b %d %b %b" % (name, self.load(name), self.turn(name), self.record(name))
+                for name in self.touched
+            ]
+            fields = {b"g": b" ".join(sorted(news))}
+            self.db.xadd(self.changes, fields, int(self.most), mark=int(self.mark))
+
+    def turn(self, name):
+        return self.db.hget(self.turns, name) or b"0"
+
+    def record(self, name):
+        return (name != CLOCK and self.db.hget(self.records, name)) or b"-"
+
+
+FINAL = {b"won", b"lost", b"withdrawn", b"closed"}
+OFFERED = {b"offered", b"delivered", b"seen"}
+GIVEN_BACK = {b"declined", b"expired", b"returned"}
+ANSWERS = {b"accepted", b"contacted", b"visited", b"won", b"lost", b"declined"}
+
+
 def claim(db, keys, args):
-    opened, capacity, waiting, changes, turns, *leads = keys
-    remember_ms, most, marked, horizon, *rest = args
-    mark = db.hget(capacity, MARK)
-    if marked and (mark is None or marked not in {b"?", mark}):
-        raise ResponseError(f"NOSTATE no such mark in {capacity}")
-    chosen = set()
-    out = [
-        _claim(db, (opened, capacity, waiting, turns, key), (remember_ms, int(horizon)), ask, chosen)
-        for key, ask in zip(leads, zip(*[iter(rest)] * 4, strict=True), strict=True)
-    ]
-    if chosen:
-        _tell(db, (opened, capacity, changes, turns), most, {*chosen, CLOCK})
+    remember_ms, most, marked, rules, *rest = args
+    cell = Cell(db, keys[:7], most)
+    if marked and (cell.mark is None or marked not in {b"?", cell.mark}):
+        raise ResponseError(f"NOSTATE no such mark in {cell.capacity}")
+    asks = zip(keys[7:], zip(*[iter(rest)] * 6, strict=True), strict=True)
+    out = [_claim(cell, key, remember_ms, rules.split(b" "), ask) for key, ask in asks]
+    cell.tell()
     return out
 
 
-def _claim(db, keys, terms_of_all, ask, chosen):
-    opened, capacity, waiting, turns, key = keys
-    remember_ms, horizon = terms_of_all
-    lead, digest, shortlist, rest = ask
-    held = db.hgetall(key)
-    if held:
-        result = b"replay" if held[b"d"] == digest else b"conflict"
-        return [result, int(held[b"q"]), int(held[b"n"]), held[b"a"]]
-    arrival, queue, terms = rest.split(b" ", 2)
-    state, start, choice = b"waiting", 0, queue
-    for entry in shortlist.split():
-        guide, step = entry.split(b"|")[:2]
-        if _room(db, opened, capacity, guide) > 0:
-            db.zadd(opened, guide + b"|" + lead, 0)
-            chosen.add(guide)
-            turn, clock = (int(db.hget(turns, name) or 0) for name in (guide, CLOCK))
-            made = claimed(turn, clock, int(step), horizon)
-            db.hset(turns, {guide: b"%d" % made.turn, CLOCK: b"%d" % made.clock})
-            state, start, choice = b"offered", made.start, entry
-            break
-    else:
-        db.zadd(waiting, queue + b"|" + lead, float(arrival))
-    attempt = int(state == b"offered")
-    answer = b" ".join((state, terms, b"%d" % start, choice))
-    db.hset(key, {b"s": state, b"q": b"1", b"n": b"%d" % attempt, b"a": answer, b"d": digest})
-    db.pexpire(key, remember_ms)
-    return [b"ok" if attempt else b"waiting", 1, attempt, answer]
+def _claim(cell, key, remember_ms, rules, ask):
+    return Claim(cell, key, remember_ms, rules, ask).answer()
+
+
+class Claim:
+    """One lead of a call."""
+
+    def __init__(self, cell, key, remember_ms, rules, ask):
+        self.cell, self.db, self.key, self.remember_ms = cell, cell.db, key, remember_ms
+        now, self.horizon, self.tiers, age_up, half_life, silent_max, pause = rules
+        self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
+        self.whom, self.digest, self.shortlist, about, self.cause, self.move = ask
+        self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
+        self.held = self.db.hgetall(key)
+        self.seq = int(self.held.get(b"q", 0))
+        self.steps = [self.held[b"%d" % seq].split(b" ") for seq in range(1, self.seq + 1)]
+        self.tried = {each[9].split(b"|")[0] for each in self.steps if each[0] in GIVEN_BACK}
+        self.attempt = int(self.steps[-1][1]) if self.steps else 0
+        self.made, self.ends = [], None
+
+    def answer(self):
+        before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
+        if self.steps and not self.move and self.held[b"d"] != self.digest:
+            return [b"conflict", self.steps[-1][0], self.seq]
+        if before:
+            made = [self.held[b"%d" % seq] for seq in before]
+            return [b"replay", made[-1].split(b" ")[0], before[0], *made]
+        if not self.move:
+            result = b"late" if self.steps else self.first()
+        else:
+            result = self.moved() if self.steps else b"late"
+        if self.made:
+            self.keep()
+        newest = self.made[-1].split(b" ") if self.made else self.steps[-1] if self.steps else [b""]
+        return [result, newest[0], self.seq + bool(self.made), *self.made]
+
+    def first(self):
+        if not self.behind() and self.place():
+            return b"ok"
+        self.wait()
+        return b"waiting"
+
+    def moved(self):
+        which, who, *moves = self.move.split(b" ")
+        state, holder = self.steps[-1][0], self.steps[-1][9].split(b"|")[0]
+        following = next((each.split(b">")[1] for each in moves if each.split(b">")[0] == state), None)
+        to = again = after = by = None
+        if following is not None:
+            nexts, by = following.split(b":")
+            to, again, after = nexts.partition(b"+")
+            if after:
+                self.tried.discard(who)
+        if state in FINAL or (which != b"-" and int(which) != self.attempt):
+            return b"late"
+        if who in self.tried and holder != who:
+            return b"late"
+        if following is None:
+            return b"illegal"
+        if who != b"-" and holder != who and not after:
+            return b"late" if state == b"waiting" else b"not_yours"
+        record = self.noted(state, to, holder)
+        result = None
+        choice = self.steps[-1][9]
+        if to:
+            words = choice.split(b"|")
+            if state != b"waiting":
+                choice = b"|".join((words[0], b"0", words[2]))
+            self.write(to, self.steps[-1][3] if by == b"k" else by, b"0", b"0", record, choice)
+            result = b"ok"
+            if again or to in FINAL:
+                self.let_go(state, holder)
+            if to in GIVEN_BACK:
+                self.tried.add(holder)
+            if to in FINAL:
+                self.ends = None
+        if again:
+            result = self.offered_again(state, after, by)
+        return result
+
+    def offered_again(self, state, after, by):
+        old = self.steps[-1][9] if state == b"waiting" else None
+        if entry := self.place():
+            if old:
+                self.let_go(state, None)
+            if after:
+                guide, _, store = entry.split(b"|")[:3]
+                record = self.note(guide, (1, 1, 0, 0), silent=False)
+                self.write(after, by, b"0", b"0", record, b"|".join((guide, b"0", store)))
+            return b"ok"
+        if after:
+            return b"full"
+        if old and old.split(b"|")[0] == self.queue:
+            return b"nothing"
+        if old:
+            self.let_go(state, None)
+        self.wait()
+        return b"waiting"
+
+    def noted(self, state, to, holder):
+        if state == b"waiting":
+            return b"-"
+        silent = state in OFFERED and to == b"expired"
+        answered = state in OFFERED and to in ANSWERS
+        closed = to in {b"won", b"lost", b"closed"}
+        if not (silent or answered or closed):
+            return b"-"
+        return self.note(holder, (answered, silent or answered, to == b"won", closed), silent=silent)
+
+    def note(self, guide, more, *, silent):
+        _, half_life, silent_max, pause = self.rules
+        held = self.db.hget(self.cell.records, guide) or b"0,0,0,0,0,0,0"
+        *shares, running, paused, at = held.split(b",")
+        faded = 0.5 ** (max(self.now - int(at), 0) / half_life)
+        shares = [float(share) * faded + one for share, one in zip(shares, more, strict=True)]
+        running = int(running) + 1 if silent else 0
+        if silent and running >= silent_max:
+            running, paused = 0, self.now + pause
+        text = ",".join([*(f"{share:.3f}" for share in shares), f"{running},{int(paused)},{self.now}"])
+        self.db.hset(self.cell.records, {guide: text.encode()})
+        self.cell.touched.add(guide)
+        return text.encode()
+
+    def behind(self):
+        """Whether the queue holds somebody who comes first."""
+        mine = self.tiers.index(self.tier)
+        for waiter in self.db.hgetall(self.cell.waiting):
+            queue, tier, arrival = waiter.split(b"|")[:3]
+            place = self.tiers.index(tier)
+            if queue == self.queue and (
+                place <= mine or int(arrival) + (place - mine) * self.rules[0] <= self.now
+            ):
+                return True
+        return False
+
+    def place(self):
+        offer_by, remind, _ = self.limits
+        for entry in self.shortlist.split():
+            guide, step = entry.split(b"|")[:2]
+            if guide not in self.tried and self.has_room(guide):
+                self.db.zadd(self.cell.open, guide + b"|" + self.whom, 0)
+                self.attempt += 1
+                turn, clock = (int(self.cell.turn(name)) for name in (guide, CLOCK))
+                made = claimed(turn, clock, int(step), int(self.horizon))
+                self.db.hset(self.cell.turns, {guide: b"%d" % made.turn, CLOCK: b"%d" % made.clock})
+                self.cell.touched |= {guide, CLOCK}
+                self.write(b"offered", offer_by, remind, b"%d" % made.start, b"-", entry)
+                return entry
+        return None
+
+    def has_room(self, guide):
+        record = self.db.hget(self.cell.records, guide)
+        paused = record is not None and int(record.split(b",")[5]) > self.now
+        return not paused and _room(self.db, self.cell.open, self.cell.capacity, guide) > 0
+
+    def wait(self):
+        choice = b"|".join((self.queue, self.tier, self.arrival, self.rung))
+        self.db.zadd(self.cell.waiting, choice + b"|" + self.whom, 0)
+        self.write(b"waiting", self.limits[2], b"0", b"0", b"-", choice)
+
+    def let_go(self, state, holder):
+        if state == b"waiting":
+            self.db.zrem(self.cell.waiting, self.steps[-1][9] + b"|" + self.whom)
+        elif self.db.zrem(self.cell.open, holder + b"|" + self.whom):
+            self.cell.touched.add(holder)
+
+    def write(self, state, by, remind, start, record, choice):
+        words = (state, b"%d" % self.attempt, b"%d" % self.now, by, remind, self.policy, start)
+        self.made.append(b" ".join((*words, self.cause, record, choice)))
+        self.ends = by if remind == b"0" else remind
+
+    def keep(self):
+        answers = {b"%d" % (self.seq + n): each for n, each in enumerate(self.made, 1)}
+        self.db.hset(self.key, {b"q": b"%d" % (self.seq + len(self.made)), **answers})
+        if not self.seq:
+            self.db.hset(self.key, {b"d": self.digest})
+            self.db.pexpire(self.key, self.remember_ms)
+        if self.ends is None:
+            self.db.zrem(self.cell.due, self.whom)
+        else:
+            self.db.zadd(self.cell.due, self.whom, float(self.ends))
 
 
 def _room(db, opened, capacity, guide):
     held = db.hget(capacity, guide)
-    return int(held.split(b":")[1]) - _load(db, opened, guide) if held else 0
-
-
-def _load(db, opened, guide):
-    return db.zlexcount(opened, guide + b"|", guide + b"}")
-
-
-def _tell(db, keys, most, names):
-    opened, capacity, changes, turns = keys
-    mark = db.hget(capacity, MARK)
-    if mark and names:
-        news = [b"%b %d %b" % (name, _load(db, opened, name), db.hget(turns, name) or b"0") for name in names]
-        db.xadd(changes, {b"g": b" ".join(sorted(news))}, int(most), mark=int(mark))
+    return int(held.split(b":")[1]) - db.zlexcount(opened, guide + b"|", guide + b"}") if held else 0
 
 
 def restore(db, keys, args):
-    opened, capacity, waiting, changes, turns, *leads = keys
-    moved, changed = set(), 0
-    for i, key in enumerate(leads):
-        lead, state, seq, attempt, answer, digest, guide, arrival, turn = args[2 + 9 * i : 11 + 9 * i]
-        held = db.hgetall(key)
-        known, before = int(held.get(b"q", 0)), held.get(b"a")
-        if known < int(seq) or (known == int(seq) and (before, held[b"d"]) != (answer, digest)):
-            if before is not None:
-                moved |= _release(db, opened, waiting, lead + b" " + before)
-            db.hset(key, {b"s": state, b"q": seq, b"n": attempt, b"a": answer, b"d": digest})
+    cell, changed = Cell(db, keys[:7], args[1]), 0
+    for i, key in enumerate(keys[7:]):
+        whom, seq, answer, digest, guide, ends, turn, record = args[2 + 8 * i : 10 + 8 * i]
+        held = dict(db.hgetall(key))
+        known, its = int(held.get(b"q", 0)), int(seq)
+        other = held.get(seq) != answer or (digest and held.get(b"d") != digest)
+        if other or known < its:
+            if 0 < known <= its:
+                _release(cell, whom, held.get(b"%d" % known, b""))
+            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({b"d": digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
-        if known <= int(seq):
-            member = guide + b"|" + lead
+        if known <= its:
+            member = guide + b"|" + whom
             if guide:
-                if member not in db.hgetall(opened):
-                    moved.add(guide)
-                db.zadd(opened, member, 0)
-            elif state == b"waiting":
-                db.zadd(waiting, answer.rpartition(b" ")[2] + b"|" + lead, float(arrival))
-        moved |= _raise_turns(db, turns, turn)
-    _tell(db, (opened, capacity, changes, turns), args[1], moved)
+                if member not in db.hgetall(cell.open):
+                    cell.touched.add(guide)
+                db.zadd(cell.open, member, 0)
+            elif answer.startswith(b"waiting "):
+                db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
+            if ends:
+                db.zadd(cell.due, whom, float(ends))
+            else:
+                db.zrem(cell.due, whom)
+        cell.touched |= _raise_turns(db, cell.turns, turn)
+        if record:
+            whose, text = record.split(b" ")
+            old = db.hget(cell.records, whose)
+            if old is None or int(old.rpartition(b",")[2]) < int(text.rpartition(b",")[2]):
+                db.hset(cell.records, {whose: text})
+                cell.touched.add(whose)
+    cell.tell()
     return changed
 
 
@@ -123,14 +305,31 @@ def _raise_turns(db, turns, turn):
     return moved
 
 
-def _release(db, opened, waiting, lead_and_answer):
-    """Give back what an answer occupies; the guides whose load it changes."""
-    lead, state, *_, choice = lead_and_answer.split(b" ")
+def _release(cell, whom, answer):
+    """Give back what an answer occupies."""
+    state, *_, choice = answer.split(b" ")
     if state == b"waiting":
-        db.zrem(waiting, choice + b"|" + lead)
-        return set()
+        cell.db.zrem(cell.waiting, choice + b"|" + whom)
+        return
     guide = choice.partition(b"|")[0]
-    return {guide} if db.zrem(opened, guide + b"|" + lead) else set()
+    if cell.db.zrem(cell.open, guide + b"|" + whom):
+        cell.touched.add(guide)
+
+
+def waiters(db, keys, args):
+    out = []
+    for key in keys:
+        groups = {}
+        for member in sorted(db.hgetall(key)):
+            groups.setdefault(tuple(member.split(b"|")[:2]), []).append(member)
+        out.append(b" ".join(member for those in groups.values() for member in those[: int(args[0])]))
+    return out
+
+
+def forget(db, keys, args):
+    held = db.hgetall(keys[0])
+    gone = [m for m, at in zip(args[::2], args[1::2], strict=True) if m in held and held[m] <= float(at)]
+    return sum([db.zrem(keys[0], member) for member in dict.fromkeys(gone)])
 
 
 def changes(db, keys, args):
@@ -219,13 +418,21 @@ def journey(db, keys, args):
 
 
 def set_capacity(db, keys, args):
+    capacity, records, changes, opened, turns = keys
+    cell = Cell(db, (opened, capacity, None, changes, turns, None, records), args[0])
     taken = 0
-    for i in range(len(args) // 3):
-        guide, version, capacity = args[3 * i : 3 * i + 3]
-        held = db.hget(keys[0], guide)
-        if held is None or int(version) >= int(held.split(b":")[0]):
-            db.hset(keys[0], {guide: version + b":" + capacity})
+    for guide, version, room in zip(args[1::3], args[2::3], args[3::3], strict=True):
+        held = db.hget(capacity, guide)
+        known = held.split(b":")[0] if held is not None else None
+        if known is None or int(version) >= int(known):
+            db.hset(capacity, {guide: version + b":" + room})
             taken += 1
+            record = db.hget(records, guide)
+            if record and known not in {None, version} and int(record.split(b",")[5]):
+                *shares, _, _, at = record.split(b",")
+                db.hset(records, {guide: b",".join((*shares, b"0", b"0", at))})
+                cell.touched.add(guide)
+    cell.tell()
     return taken
 
 
@@ -237,11 +444,13 @@ SCRIPTS = {
         changes,
         claim,
         fix_cells,
+        forget,
         inbox,
         journey,
         mark,
         members,
         restore,
         set_capacity,
+        waiters,
     )
 }

@@ -6,7 +6,7 @@ from functools import partial
 
 from router.changes import Changes
 from router.delivery import Delivery
-from router.errors import OutageError
+from router.errors import EffectError, OutageError
 from router.flow import Flow
 from router.outbox import Outbox
 from router.projector import Projector
@@ -15,14 +15,16 @@ from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
+from router.timers import Timers, share_of
 from tests.simulation.group import Member
 from tests.simulation.kafka import Publisher
 from tests.simulation.loop import EndedError, Process
 from tests.simulation.redis import Connection, Scripts
 from tests.simulation.world import POISON
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES
 
 REFRESH_S = 1.0
+TICK_S = 0.7
 #: More than a failover loses and a producer keeps back, less than a run lasts.
 WINDOW_MS = 15_000
 #: As ``router.feed.Feed.BEHIND``: more than a worker gets through in that time.
@@ -59,6 +61,10 @@ class Worker:
         self.flow = Flow(self.reference, self.arbiter, self.publisher, self.outbox)
         self.projector = Projector(
             self.arbiter, lambda: self.reference.roster, lambda: self.guard.restore_until_ms
+        )
+        self._responses = partitions[RESPONSES.name]
+        self.timers = Timers(
+            self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine
         )
         self.delivery = Delivery(
             self.set_aside,
@@ -102,14 +108,31 @@ class Worker:
         for topic, work in (
             (LEADS, partial(self._route, LEADS)),
             (RESERVATIONS, partial(self._route, RESERVATIONS)),
+            (RESPONSES, self.flow.follow),
             (BINDINGS, self._bind),
             (ASSIGNMENTS, self._project),
         ):
             self.loop.spawn(self._follow(topic.name, work), self.process)
         self.loop.spawn(self.member.heartbeat(), self.process)
+        self.loop.spawn(self._keep_time(), self.process)
         while True:
             await self.loop.sleep(REFRESH_S)
             await self._refresh()
+
+    async def _keep_time(self):
+        while True:
+            try:
+                if self.guard.whole and not self.member.leaving:
+                    await self.timers.tick()
+            except OutageError:
+                pass
+            except EffectError:
+                self.end(70)
+            await self.loop.sleep(TICK_S)
+
+    def _mine(self, names):
+        held = self.member.partitions(RESPONSES.name)
+        return [name for name in names if share_of(name, self._responses) in held]
 
     def _arbiter(self, server, guard=None):
         connection = Connection(server, self.faults, self.process, guard)

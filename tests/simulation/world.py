@@ -31,6 +31,32 @@ SPOILS = [
 ]
 
 
+SLOW = """
+[respond_s]
+vip = 86400
+repeat = 86400
+new = 86400
+prospect = 86400
+"""
+QUICK = """
+life_max_s = 60
+pause_s = 5
+ladder = ["owner", "store", "near", "hq"]
+[respond_s]
+vip = 2
+repeat = 2
+new = 2
+prospect = 3
+[limit_s]
+accepted = 4
+contacted = 4
+visited = 4
+[ladder_s]
+near = 3
+hq = 4
+"""
+
+
 class Sent(NamedTuple):
     at_s: float
     topic: str
@@ -46,6 +72,7 @@ class World:
     """``roster`` is there before the first worker, ``sent`` comes while they run, in this order."""
 
     def __init__(self, seed):
+        self.seed = seed
         self.rng = rng = Random(f"world/{seed}")  # noqa: S311 - a made-up world, not a secret
         self.partitions = rng.randint(1, 3)
         self.workers = rng.randint(1, 3)
@@ -56,6 +83,9 @@ class World:
         markets = rng.choice(((None,), ("上海",), ("上海", "北京", "x/y")))
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
+        #: In some worlds offers end soon, so that leads pass through many hands until they are closed.
+        self._policy = rng.choice((QUICK, SLOW))
+        self.roster.append(self._rules(1))
         sent = self._inputs(rng.randint(20, 60))
         sent += [self._binding(i) for i in range(rng.randint(0, 24))]
         sent += [self._change(i) for i in range(rng.randint(0, 20))]
@@ -94,8 +124,11 @@ class World:
             status = self.rng.choice(("online", "offline"))
             fields = {"guide_id": guide_id, "status": status, "occurred_at_ms": BEGIN_MS + int(at_s * 1000)}
             return self._reference(PRESENCE.name, guide_id, fields, at_s)
-        fields = {"version": number, "toml": f"shortlist_max = {self.rng.randint(1, 4)}"}
-        return self._reference(POLICIES.name, str(number), fields, at_s)
+        return self._rules(2 + number, at_s)
+
+    def _rules(self, version, at_s=0.0):
+        toml = f"shortlist_max = {self.rng.randint(1, 4)}\nsilent_max = 2\n{self._policy}"
+        return self._reference(POLICIES.name, str(version), {"version": version, "toml": toml}, at_s)
 
     def _reference(self, topic, name, fields, at_s=0.0):
         return Sent(at_s, topic, f"{BRAND}/{name}".encode(), orjson.dumps({"brand": BRAND} | fields))

@@ -1,0 +1,169 @@
+"""What is due becomes a ``responses`` record, with an id that hangs on what is due; nothing is done here.
+
+A tick looks after the cells whose share of the responses this worker holds. Two workers that look after the
+same cell for a moment publish the same ids, and the second of each changes nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from router.flow import Flow
+from router.outbox import Outbox
+from router.publish import Publisher
+from router.reference import Reference
+from router.rules.offers import Made, made
+from router.state import keys
+from router.state.arbiter import Arbiter, Lead, Past
+from topics.catalog import RESPONSES
+from topics.codec import decode
+from topics.fields import RequestKind
+from topics.responses import Response, RouterAction
+
+#: How many due times of a cell, and waiting leads of a queue and tier, one tick looks at.
+DUE_MAX = 512
+WAITERS_MAX = 32
+#: A drain that was published is not published again for so long, unless its lead has changed meanwhile.
+AGAIN_MS = 3_000
+#: How often waiting leads are looked at though nothing that is known of has changed.
+LOOK_MS = 5_000
+#: Until a guide has answered, an offer may be reminded of.
+_UNANSWERED = ("offered", "delivered", "seen")
+
+
+@dataclass(slots=True)
+class Timers:
+    """Looks after what is due; ``mine(names)`` tells which cells or brands are this worker's business."""
+
+    arbiter: Arbiter
+    reference: Reference
+    flow: Flow
+    publisher: Publisher
+    outbox: Outbox
+    mine: Callable[[Collection[str]], list[str]]
+    #: The arrival of the longest waiting lead, epoch ms.
+    oldest_ms: int | None = None
+    _published: dict[str, int] = field(default_factory=dict)
+    _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
+
+    async def tick(self) -> None:
+        """Publish everything that is due by now."""
+        cells = self.mine(self.reference.cells)
+        now_ms = await self.arbiter.now_ms()
+        self._published = {name: until for name, until in self._published.items() if until > now_ms}
+        await self._deadlines(cells, now_ms)
+        await self._parked(self.mine(self.reference.roster.brands), now_ms)
+        await self._leavers(cells, now_ms)
+        await self._waiting(cells, now_ms)
+
+    async def _deadlines(self, cells: Sequence[str], now_ms: int) -> None:
+        """States that end now: a reminder first, then the end."""
+        names = [keys.due(cell) for cell in cells]
+        for cell, name, due in zip(cells, names, await self.arbiter.due(names, now_ms, DUE_MAX), strict=True):
+            if due:
+                leads = [_lead(cell, member.decode()) for member, _ in due]
+                pasts, _ = await self.arbiter.recall(leads)
+                await self._publish(
+                    [
+                        self._response(lead, past, _deadline(newest, now_ms), now_ms)
+                        for lead, past in zip(leads, pasts, strict=True)
+                        if (newest := _newest(past)) is not None
+                    ]
+                )
+                await self.arbiter.forget_due(name, due)
+
+    async def _parked(self, brands: Sequence[str], now_ms: int) -> None:
+        """Responses that came before their lead: read again."""
+        names = [keys.parked(brand) for brand in brands]
+        for name, due in zip(names, await self.arbiter.due(names, now_ms, DUE_MAX), strict=True):
+            if due:
+                await self._publish([decode(Response, member) for member, _ in due])
+                await self.arbiter.forget_due(name, due)
+
+    async def _leavers(self, cells: Sequence[str], now_ms: int) -> None:
+        """Leads of guides who are gone, or whose store is closed: given to somebody else."""
+        for cell, guide_ids in self.reference.gone_with_leads(cells).items():
+            held = await self.arbiter.held(cell, guide_ids)
+            leads: list[Lead] = [
+                (cell.partition("/")[0], member_id, kind, lead_id)
+                for those in held
+                for kind, lead_id, member_id in those
+            ]
+            await self._act(leads, "returned", now_ms)
+
+    async def _waiting(self, cells: Sequence[str], now_ms: int) -> None:
+        """Waiting leads for whom there is somebody now, the oldest of the highest tier first."""
+        queues = await self.arbiter.waiters(cells, WAITERS_MAX)
+        arrivals = [int(waiter.split("|")[2]) for waiters in queues for waiter in waiters]
+        self.oldest_ms = min(arrivals, default=None)
+        leads: list[Lead] = []
+        for cell, waiters in zip(cells, queues, strict=True):
+            seen = (self.reference.changes, now_ms // LOOK_MS, tuple(waiters))
+            if waiters and self._seen.get(cell) != seen:
+                self._seen[cell] = seen
+                leads += [_lead(cell, waiter.split("|", 4)[4]) for waiter in waiters]
+        if leads:
+            pasts, _ = await self.arbiter.recall(leads)
+            responses = [
+                (self._response(lead, past, "drain", now_ms), past)
+                for lead, past in zip(leads, pasts, strict=True)
+                if (newest := _newest(past)) is not None and newest.state == "waiting"
+            ]
+            fresh = [each for each in responses if each[0].response_id not in self._published]
+            await self._publish(await self.flow.placeable(fresh, now_ms), now_ms)
+
+    async def _act(self, leads: Sequence[Lead], action: RouterAction, now_ms: int) -> None:
+        pasts, _ = await self.arbiter.recall(leads)
+        responses = [
+            self._response(lead, past, action, now_ms)
+            for lead, past in zip(leads, pasts, strict=True)
+            if past.steps
+        ]
+        fresh = [each for each in responses if each.response_id not in self._published]
+        await self._publish(fresh, now_ms)
+
+    def _response(self, lead: Lead, past: Past, action: RouterAction, now_ms: int) -> Response:
+        brand, member_id, kind, lead_id = lead
+        seq = len(past.steps)
+        name = f"{brand}/{kind}/{lead_id}/{seq}/{action}"
+        kinds: dict[str, RequestKind] = {"lead": "lead", "reservation": "reservation", "list": "list"}
+        newest = _newest(past)
+        return Response(
+            response_id=f"t.{blake2b(name.encode(), digest_size=12).hexdigest()}",
+            lead_id=lead_id,
+            member_id=member_id,
+            brand=brand,
+            occurred_at_ms=now_ms,
+            action=action,
+            kind=kinds[kind],
+            attempt=newest.attempt if newest is not None else None,
+        )
+
+    async def _publish(self, responses: Sequence[Response], now_ms: int | None = None) -> None:
+        await self.publisher.publish(
+            [self.outbox.record(RESPONSES, each.member_id.encode(), each) for each in responses]
+        )
+        if now_ms is not None:
+            self._published |= {each.response_id: now_ms + AGAIN_MS for each in responses}
+
+
+def share_of(name: str, partitions: int) -> int:
+    """The partition of the responses whose holder looks after a cell or brand."""
+    return zlib.crc32(name.encode()) % partitions
+
+
+def _lead(cell: str, whom: str) -> Lead:
+    kind, lead_id, member_id = whom.split("|")
+    return (cell.partition("/")[0], member_id, kind, lead_id)
+
+
+def _newest(past: Past) -> Made | None:
+    return made(past.steps[-1]) if past.steps and past.steps[-1] else None
+
+
+def _deadline(newest: Made, now_ms: int) -> RouterAction:
+    early = newest.state in _UNANSWERED and now_ms < newest.respond_by_ms
+    return "closing" if early else "expired"
