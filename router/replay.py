@@ -150,11 +150,10 @@ def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401
         return True  # it was the owner's cell when the bond was made; the owner may have moved since
     if keys.is_turns(key):
         return held is not None and int(held) >= int(wanted or 0)  # the log may have forgotten the last one
-    if keys.is_records(key):
-        # a pause ends without a record when the guide comes back, and the log may have forgotten the last one
-        return _recorded_ms(held) >= _recorded_ms(wanted)
-    if "}:journey:" in key and name.startswith(keys.RESPONSE):
-        return True  # told to whoever sent the response, for a while
+    if keys.is_records(key) or ("}:journey:" in key and name.startswith(keys.RESPONSE)):
+        # a pause ends without a record when the guide comes back, and the log may have forgotten a record;
+        # what became of a response is told to whoever sent it, for a while
+        return name.startswith(keys.RESPONSE) or _recorded_ms(held) >= _recorded_ms(wanted)
     if keys.is_capacity(key) and name in {keys.MARK, keys.TOKEN}:
         return held is not None or name == keys.TOKEN  # what they say is Redis' own business
     if keys.is_capacity(key) and wanted is None:

@@ -48,7 +48,7 @@ def capacity(view: View) -> Bools:
 
 
 def paused(view: View) -> Bools:
-    """The guide gets leads at ``now_ms``: has answered lately, or the pause after too much silence is over."""
+    """The guide gets leads at ``now_ms``: answers offers, or the pause after too much silence is over."""
     allowed: Bools = view.roster.guide_paused_ms.take(view.guide) <= view.now_ms
     return allowed
 

@@ -149,7 +149,10 @@ class Cases:
             seq = self.rng.randint(1, int(held.get(b"q", 0)) + 1)
             answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 lead|{lead} - {choice}"
             args += (f"lead|{lead}|m-{lead}", seq, answer, "d1" if seq == 1 else "", guide)
-            args += (self.rng.choice(("", 9)), f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "")
+            args += (
+                self.rng.choice(("", 9)),
+                f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "",
+            )
             args.append(f"{guide} {record}" if guide and self.rng.random() < 0.5 else "")
         return names, args
 

@@ -47,8 +47,8 @@ NOWHERE: Record = _Nowhere()  # type: ignore[assignment] # never written to
 class Move:
     """What happened to a lead, and how the lead stood when it was looked at.
 
-    ``asks``: somebody is wanted for it; ``tried``: the guides who have given it back; ``rung``: how far afield
-    it looks; ``over``: nobody is asked again, the lead is closed if this was its last chance.
+    ``asks``: somebody is wanted for it; ``tried``: the guides who have given it back; ``rung``: how far
+    afield it looks; ``over``: nobody is asked again, the lead is closed if this was its last chance.
     """
 
     response: Response

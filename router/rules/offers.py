@@ -92,7 +92,7 @@ def made(stored: str) -> Made:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the claim script decided, now or when it first saw the cause; ``seq`` is that of the first step."""
+    """What the claim script decided, now or when it first saw the cause; ``seq``: that of the first step."""
 
     result: ClaimResult
     state: str

@@ -1,4 +1,4 @@
-"""What responses mean for the leads that they are about: requests of their own, on the way of every other one."""
+"""What responses mean for their leads: requests of their own, on the way of every other one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from router.rules.intake import Move, Record, Refusal, Request
 from router.rules.lifecycle import OFFERS_AGAIN, TABLE
 from router.rules.offers import MOMENTS, Answer, Made, made
 from scoring.policy import Policy
-from topics.assignments import LIVE_STATES, Assignment, Rung
+from topics.assignments import Assignment, Rung
 from topics.codec import decode
 from topics.responses import Response
 
@@ -35,11 +35,16 @@ class Past(Protocol):
     """What is known of a lead: its cell, its first record, the stored answers by seq."""
 
     @property
-    def cell(self) -> str | None: ...
+    def cell(self) -> str | None:
+        """None for a lead that was never routed."""
+
     @property
-    def first(self) -> bytes | None: ...
+    def first(self) -> bytes | None:
+        """None for a lead that was not projected yet."""
+
     @property
-    def steps(self) -> tuple[str, ...]: ...
+    def steps(self) -> tuple[str, ...]:
+        """See ``router.rules.offers.made``; '' where one is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def next_rung(rung: Rung, policy: Policy) -> Rung | None:
 def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tuple[Lead, str, bytes]]:
     """What became of each guide's response, for whoever sent it: lead, response and a JSON text.
 
-    ``outcome`` is applied, late, illegal, not_yours or full; of the state only as much as concerns the sender.
+    ``outcome`` is applied, late, illegal, not_yours or full.
     """
     out = []
     for request, answer in zip(requests, answers, strict=True):
@@ -133,8 +138,3 @@ def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tup
         response = request.move.response
         out.append((lead_of(response), response.response_id, orjson.dumps(told)))
     return out
-
-
-def is_open(state: str) -> bool:
-    """Whether anything may still happen in a state."""
-    return state in LIVE_STATES or state == "waiting" or state in MOMENTS

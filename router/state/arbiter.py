@@ -69,7 +69,7 @@ class Arbiter:
         return [Home(cell, owner) for cell, (owner, _) in zip(cells, owners, strict=True)], now_ms
 
     async def claim(self, offers: Sequence[Offer]) -> list[Answer]:
-        """Claim for each lead the first guide with room, or take in what happened to it; one call per cell, in order."""
+        """Claim for each lead the first guide with room, or take in what happened to it, in this order."""
         cells: dict[str, list[int]] = {}
         for row, offer in enumerate(offers):
             cells.setdefault(offer.cell, []).append(row)
@@ -152,8 +152,8 @@ class Arbiter:
     async def changes(self, cells: Sequence[str], places: Sequence[str]) -> list[list[str]]:
         """What has changed in each cell since a place in its stream ('' for none).
 
-        Returns per cell ``[place, guide, load, turn, record, ...]``, ``|`` standing for the cell with its clock,
-        or ``[place, "gap"]`` when the cell has to be read as a whole.
+        Returns per cell ``[place, guide, load, turn, record, ...]``, ``|`` standing for the cell with its
+        clock, or ``[place, "gap"]`` when the cell has to be read as a whole.
         """
         items = [
             Item([keys.capacity(cell), keys.changes(cell)], [place])
@@ -170,7 +170,7 @@ class Arbiter:
     async def recall(self, leads: Sequence[Lead]) -> tuple[list[Past], int]:
         """What is known of leads, two round trips; also the time by Redis' clock, epoch ms.
 
-        The cell is None for a lead that was never routed, the first record for one that was not projected yet.
+        The cell is None for a lead that was never routed, the first record for one not projected yet.
         """
         redis = self.scripts.redis.pipeline(transaction=False)
         for brand, member_id, kind, lead_id in leads:
@@ -227,7 +227,7 @@ class Arbiter:
         return [[tuple(member.decode().split("|")[1:]) for member in those] for those in held]
 
     async def waiters(self, cells: Sequence[str], most: int) -> list[list[str]]:
-        """Who waits longest in each queue and tier of each cell, ``queue|tier|arrival_ms|rung|kind|lead|member``."""
+        """Who waits longest in each queue and tier of each cell, as `keys.waiting` tells."""
         items = [Item([keys.waiting(cell)]) for cell in cells]
         return [
             text.decode().split(" ") if text else [] for text in await self._each("waiters", (most,), items)

@@ -24,7 +24,7 @@ def shard(identity: str) -> int:
 
 
 def open_attempts(cell: str) -> str:
-    """Sorted set, all scores 0, members ``guide|kind|lead|member``: the load of a guide is a range's length."""
+    """Sorted set, all scores 0, members ``guide|kind|lead|member``: a guide's load is a range's length."""
     return f"lr:{{{cell}}}:open"
 
 

@@ -145,7 +145,12 @@ def _state(broker, db):
         if event["state"] in LIVE_STATES:
             opened[keys.open_attempts(cell)][f"{event['guide_id']}|{whom}".encode()] = 0
         elif event["state"] == "waiting":
-            choice = (event["queue"], str(TIERS.index(event["tier"])), str(event["lead_at_ms"]), event["rung"])
+            choice = (
+                event["queue"],
+                str(TIERS.index(event["tier"])),
+                str(event["lead_at_ms"]),
+                event["rung"],
+            )
             waiting[keys.waiting(cell)]["|".join((*choice, whom)).encode()] = 0
         if event["state"] not in FINAL_STATES:
             due[keys.due(cell)][whom.encode()] = event.get("remind_at_ms") or event["respond_by_ms"]

@@ -57,7 +57,9 @@ class Keyspace:
             ordered = [item for item in ordered if item[1] <= last][offset : offset + num]
         else:
             ordered = ordered[first : last + 1 if last >= 0 else None]
-        return [(member, float(score)) for member, score in ordered] if withscores else [m for m, _ in ordered]
+        return (
+            [(member, float(score)) for member, score in ordered] if withscores else [m for m, _ in ordered]
+        )
 
     def zlexcount(self, key, low, high):
         """Members of one score from ``low`` to before ``high``."""

@@ -63,9 +63,7 @@ class Worker:
             self.arbiter, lambda: self.reference.roster, lambda: self.guard.restore_until_ms
         )
         self._responses = partitions[RESPONSES.name]
-        self.timers = Timers(
-            self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine
-        )
+        self.timers = Timers(self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine)
         self.delivery = Delivery(
             self.set_aside,
             lambda: self.member.leaving,
