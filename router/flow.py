@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from router.errors import OutageError
 from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import NOWHERE, Record, Refusal, Request, read, read_events
 from router.rules.offers import Answer
-from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
+from router.rules.placing import Home, at_visit, claim_order, offers, proposals, put_back, settle, waves
 from router.rules.reasons import winners
 from router.rules.responding import Understood, lead_of, outcomes, understand
 from router.state.arbiter import Arbiter, Past
@@ -24,7 +25,7 @@ from scoring.match import Matching, match
 from scoring.policy import Policy
 from scoring.rank import Ranking, rank
 from scoring.requests import Requests, columns, tier_numbers
-from topics.catalog import Topic
+from topics.catalog import RESERVATIONS, Topic
 from topics.fields import Tier
 from topics.responses import Response
 
@@ -53,16 +54,26 @@ class Flow:
     async def route(self, topic: Topic, records: Sequence[Record]) -> Routed:
         """Route a batch of leads or reservations; when this returns the broker has every result."""
         requests, refusals = read(topic, records)
-        routed = Routed(refusals)
-        out = self.outbox.dead_letters(refusals)
-        for policy, batch in self.reference.by_policy(requests):
-            wanted = columns([request.event for request in batch], self.reference.roster)
-            homes, now_ms = await self.arbiter.fix_cells(
-                proposals(batch, wanted, self.reference.roster, policy)
-            )
-            out += await self._place(batch, wanted, homes, now_ms, policy, routed)
-        await self.publisher.publish(out)
+        routed, out = Routed(refusals), []
+        # what a version of a reservation is hangs on the ones before it
+        for some in waves(requests) if topic is RESERVATIONS else [requests]:
+            fit = await self._versions(some, refusals) if topic is RESERVATIONS else some
+            for policy, batch in self.reference.by_policy(fit):
+                wanted = columns([request.event for request in batch], self.reference.roster)
+                homes, now_ms = await self.arbiter.fix_cells(
+                    proposals(batch, wanted, self.reference.roster, policy)
+                )
+                out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+        await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
         return routed
+
+    async def _versions(self, requests: Sequence[Request], refusals: list[Refusal]) -> list[Request]:
+        """What each version of a reservation is: a new one, or a change of what is known."""
+        leads = [(r.event.brand, r.event.member_id, r.kind, r.lead_id) for r in requests]
+        pasts, now_ms = await self.arbiter.recall(leads)
+        booked, unfit = self.reference.book(requests, pasts, now_ms)
+        refusals += unfit
+        return booked
 
     async def follow(self, records: Sequence[Record]) -> Routed:
         """Follow a batch of responses, by which a lead may be offered again: the same way from there on."""
@@ -105,10 +116,12 @@ class Flow:
         self, batch: Sequence[Request], wanted: Requests, homes: Sequence[Home], now_ms: int, policy: Policy
     ) -> tuple[Ranking, Matching, list[Tier]]:
         roster = self.reference.roster
-        settle(wanted, batch, homes, roster)
+        settle(wanted, batch, homes, roster, policy, now_ms)
         tiers = self.reference.tiers(batch)
         wanted.tier = tier_numbers(tiers)
-        ranking = rank(wanted, roster, policy, now_ms)
+        # who is there at the time of a visit may be elsewhere now
+        policy, at_ms = at_visit(batch, policy, now_ms)
+        ranking = rank(wanted, roster, policy, at_ms)
         return ranking, match(ranking, wanted, roster, policy, now_ms), tiers
 
     async def _place(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
@@ -123,10 +136,12 @@ class Flow:
         roster = self.reference.roster
         ranking, matching, tiers = self._judge(batch, wanted, homes, now_ms, policy)
         # before the claim: while Redis decides, guides come and go and loads change
-        why = reasons(ranking, wanted, roster, policy, now_ms)
+        why = reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms))
         asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
         order = claim_order(batch, matching.order)
         answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)
+        if any(answer.result == "stale" for answer in answers):
+            raise OutageError("a reservation has changed since it was looked at")
         explained = explain(why, policy.runners_up, winners(batch, answers, roster))
         self.reference.traffic.count(batch, answers)
         routed.requests.extend(batch)

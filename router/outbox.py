@@ -57,6 +57,8 @@ class Outbox:
                 detail = f"{request.kind} {request.lead_id} came with other content"
                 conflicts.append(Refusal(request.record, "conflict", detail))
                 continue
+            if answer.result == "full" and request.move is not None and request.move.response is None:
+                conflicts.append(Refusal(request.record, "slot_full", "the change's slots are taken"))
             key = request.event.member_id.encode()
             for made in assignments(request, answer):
                 out.append(self.record(ASSIGNMENTS, key, made))

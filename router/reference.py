@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from router.rules.intake import Request
+from router.rules.booking import slots_of, trouble, understand_version
+from router.rules.intake import Refusal, Request
+from router.rules.responding import Past
 from router.timezones import zone
 from router.traffic import Traffic
 from scoring.build import build, compact
@@ -25,6 +29,7 @@ from topics.fields import Tier
 from topics.guides import Guide, Presence
 from topics.members import Member
 from topics.policies import Policy as PolicyEvent
+from topics.reservations import Reservation
 from topics.stores import Store
 
 log = logging.getLogger(__name__)
@@ -231,6 +236,34 @@ class Reference:
         self._changed_stores.clear()
         self._changed_guides.clear()
 
+    def book(
+        self, requests: Sequence[Request], pasts: Sequence[Past], now_ms: int
+    ) -> tuple[list[Request], list[Refusal]]:
+        """Give reservations their slots and find out what each version is, or why it cannot be followed."""
+        out: list[Request] = []
+        refusals: list[Refusal] = []
+        for request, past in zip(requests, pasts, strict=True):
+            event, policy = request.event, self.policy_of(request.event.brand)
+            if not isinstance(event, Reservation):
+                continue
+            store = self._events[STORES.name].get(f"{event.brand}/{event.store_id}")
+            slots = slots_of(event, store)
+            if (detail := trouble(event, len(slots), policy)) is not None:
+                refusals.append(Refusal(request.record, "unsupported", detail))
+                continue
+            asked = replace(request, slots=" ".join(slots) or "-")
+            there = partial(self._is_there, event.brand)
+            out.append(understand_version(asked, past, now_ms, policy, there))
+        return out, refusals
+
+    def _is_there(self, brand: str, guide_id: str, at_ms: int) -> bool:
+        """Whether a guide works then: on shift, not on leave."""
+        roster = self.roster
+        rows = np.array([roster.guide_row(brand, guide_id)])
+        if rows[0] < 0 or not roster.guide_active[rows[0]]:
+            return False
+        return bool(roster.on_shift(at_ms, rows)[0] and not roster.on_leave(at_ms, rows)[0])
+
     @property
     def cells(self) -> list[str]:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
@@ -255,11 +288,11 @@ class Reference:
         return found
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
-        """Group requests by the policy that rules them; most often there is one group."""
-        groups: dict[int, tuple[Policy, list[Request]]] = {}
+        """Group requests by the policy that rules them and the time of their visit; most often it is one."""
+        groups: dict[tuple[int, int | None], tuple[Policy, list[Request]]] = {}
         for request in requests:
             policy = self.policy_of(request.event.brand)
-            groups.setdefault(id(policy), (policy, []))[1].append(request)
+            groups.setdefault((id(policy), request.visit_ms), (policy, []))[1].append(request)
         return list(groups.values())
 
     def policy_of(self, brand: str) -> Policy:

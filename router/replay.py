@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +117,10 @@ class Replay:
         self.contents[keys.lead_cell(lead.brand, lead.kind, lead.lead_id)] = lead.cell
         held = self._hash(keys.lead(lead.cell, lead.kind, lead.lead_id))
         held |= {str(lead.seq): lead.answer.encode(), "q": b"%d" % max(lead.seq, int(held.get("q", b"0")))}
+        if (version := re.search(r" reservation/(\d+)\|", lead.answer)) is not None:
+            held["v"] = b"%d" % max(int(version[1]), int(held.get("v", b"0")))
+        if lead.slots != "" and (lead.slots != "-" or "h" in held):
+            held["h"] = lead.slots.removeprefix("-").encode()
         if lead.digest:
             held["d"] = lead.digest.encode()
         if lead.record:
@@ -137,6 +142,9 @@ class Replay:
         elif made.state == "waiting":
             choice = lead.answer.rpartition(" ")[2]
             self._hash(keys.waiting(lead.cell))[f"{choice}|{whom}"] = 0
+        slots = self._hash(keys.lead(lead.cell, lead.kind, lead.lead_id)).get("h", b"").decode()
+        for slot in slots.split():
+            self._hash(keys.slots(lead.cell))[f"{slot}|{whom}"] = 0
         if lead.ends_ms:
             self._hash(keys.due(lead.cell))[whom] = int(lead.ends_ms)
 

@@ -138,6 +138,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pause_s: Seconds = 3600
     #: A lead older than this is closed when its time is over, instead of being offered again.
     life_max_s: Annotated[int, Meta(ge=60, le=12 * 86_400)] = 12 * 86_400
+    #: So far ahead a visit may be booked.
+    book_days_max: Annotated[int, Meta(ge=1, le=12)] = 12
+    #: A reservation occupies its slot at once, and a guide from so long before it begins.
+    horizon_h: Annotated[int, Meta(ge=0, le=288)] = 24
     #: Whether a lead waits for the store that it names, while that is closed.
     queue_until_open: bool = False
     #: Who is asked, in this order, while nobody answers; and how long a lead stays on each rung at most.

@@ -12,7 +12,7 @@ import pytest
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
-from router.rules.lifecycle import ACTIONS, moves
+from router.rules.lifecycle import ACTIONS, BOOKINGS, Limits, moves
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import SCRIPTS, Call, Scripts, checked
@@ -126,14 +126,21 @@ class Cases:
 
     def _cause(self, lead):
         """A new lead, or one of many things that may happen to it."""
+        slots = (
+            " ".join(f"{self.rng.randint(1, 2)}:s1|fit|{at}" for at in range(self.rng.randint(0, 2))) or "-"
+        )
         if self.rng.random() < 0.4:
-            return (f"lead|{lead}", "")
+            kind = self.rng.choice(("lead", "lead", "reservation/1", "reservation/2"))
+            slots = slots if kind != "lead" else ""
+            return (f"{kind}|{lead}", self.rng.choice(("", "", "", "=closed")), slots)
         action = self.rng.choice(ACTIONS)
         over = self.rng.random() < 0.2
         policy = Policy()
-        text = moves(action, self.now_ms, policy, over_ms=self.now_ms + 10**9, over=over)
+        text = moves(action, self.now_ms, policy, Limits(self.now_ms + 10**9, wait_ms=7), over=over)
         attempt, guide = self.rng.choice("-1-2-"), self.rng.choice(("-", "-", *self.GUIDES))
-        return (f"response|r{self.rng.randint(1, 60)}", f"{attempt} {guide} {text}")
+        if action in BOOKINGS:
+            return (f"reservation/{self.rng.randint(1, 6)}|{lead}", f"{attempt} {guide} {text}", slots)
+        return (f"response|r{self.rng.randint(1, 60)}", f"{attempt} {guide} {text}", "")
 
     def _restore(self):
         cell = self.rng.choice(self.CELLS)
@@ -147,13 +154,14 @@ class Cases:
             # the first seqs leave no hole, as those of the log do not
             held = self._db.hgetall(keys.lead(cell, "lead", lead))
             seq = self.rng.randint(1, int(held.get(b"q", 0)) + 1)
-            answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 lead|{lead} - {choice}"
+            answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 {self.rng.choice(('lead', 'reservation/2'))}|{lead} - {choice}"
             args += (f"lead|{lead}|m-{lead}", seq, answer, "d1" if seq == 1 else "", guide)
             args += (
                 self.rng.choice(("", 9)),
                 f"{guide} {self.rng.randint(0, 10**7)} {10**7}" if guide else "",
             )
             args.append(f"{guide} {record}" if guide and self.rng.random() < 0.5 else "")
+            args.append(self.rng.choice(("", "-", "s1|fit|0", "s1|fit|0 s1|fit|1")))
         return names, args
 
     def _waiters(self):

@@ -78,7 +78,7 @@ class Assignment(Event, frozen=True):
     """Identity: (brand, kind, lead_id, ``seq``): the first record wins, the highest ``seq`` is the state.
 
     ``respond_by_ms``: when this state ends by itself. ``lead`` or ``reservation``: what was asked for, in the
-    first record. ``record``: the guide's, after this step.
+    first record and where it has changed. ``record``: the guide's, after this step.
     """
 
     brand: Id
@@ -105,6 +105,8 @@ class Assignment(Event, frozen=True):
     record: GuideRecord | None = None
     lead: Lead | None = None
     reservation: Reservation | None = None
+    slots: Annotated[tuple[Text, ...], Meta(max_length=96, description="store|service|start, held now")] = ()
+    reason: Text | None = None
     digest: (
         Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?!\n)$", description="of the lead that was first seen")]
         | None

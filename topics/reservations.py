@@ -24,6 +24,7 @@ class Reservation(Event, frozen=True):
     ends_at_ms: Ms
     status: ReservationStatus
     service: Tag | None = None
+    hold_until_ms: Annotated[Ms, Meta(description="held until then, unless a version confirms")] | None = None
     source: Source | None = None
     needs: Annotated[tuple[Tag, ...], Meta(max_length=16)] = ()
     tier: Tier | None = None

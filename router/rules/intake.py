@@ -14,7 +14,7 @@ from topics.leads import Lead
 from topics.reservations import Reservation
 from topics.responses import Response
 
-RefusalReason = BadReason | Literal["bug", "conflict", "unsupported", "unknown"]
+RefusalReason = BadReason | Literal["bug", "conflict", "unsupported", "unknown", "slot_full"]
 
 E = TypeVar("E", bound=Event)
 
@@ -47,11 +47,16 @@ NOWHERE: Record = _Nowhere()  # type: ignore[assignment] # never written to
 class Move:
     """What happened to a lead, and how the lead stood when it was looked at.
 
-    ``asks``: somebody is wanted for it; ``tried``: the guides who have given it back; ``rung``: how far
-    afield it looks; ``over``: nobody is asked again, the lead is closed if this was its last chance.
+    ``attempt`` and ``guide_id``: of which offer and by whom, where that is told. ``asks``: somebody is wanted
+    for it; ``tried``: the guides who have given it back; ``rung``: how far afield it looks; ``over``: nobody
+    is asked again, the lead is closed if this was its last chance.
     """
 
-    response: Response
+    action: str
+    cause: tuple[str, str]
+    attempt: int | None = None
+    guide_id: str | None = None
+    response: Response | None = None
     asks: bool = False
     tried: tuple[str, ...] = ()
     rung: Rung = "near"
@@ -63,7 +68,8 @@ class Request:
     """A wish to be routed: a lead, a reservation that needs a guide, or what has happened to either.
 
     ``digest`` tells whether the same id came again with other content; None where that is no conflict.
-    ``move`` is None for one that is new.
+    ``move`` is None for one that is new, ``over`` where that is over before it began. ``slots``: those that a
+    reservation takes, see ``router.rules.booking``.
     """
 
     kind: RequestKind
@@ -72,13 +78,26 @@ class Request:
     digest: str | None
     record: Record
     move: Move | None = None
+    slots: str = ""
+    over: bool = False
 
     @property
     def cause(self) -> tuple[str, str]:
         """Kind and id of the event that asks: the same cause has the same answer."""
-        return (
-            (self.kind, self.lead_id) if self.move is None else ("response", self.move.response.response_id)
-        )
+        return cause_of(self.event) if self.move is None else self.move.cause
+
+    @property
+    def visit_ms(self) -> int | None:
+        """When somebody has to be there for it, epoch ms; None for at once."""
+        event = self.event
+        return event.starts_at_ms if isinstance(event, Reservation) and event.status != "arrived" else None
+
+
+def cause_of(event: Lead | Reservation) -> tuple[str, str]:
+    """What a request itself is as a cause: each version of a reservation is one of its own."""
+    if isinstance(event, Reservation):
+        return (f"reservation/{event.version}", event.reservation_id)
+    return ("lead", event.lead_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +116,9 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
     refusals: list[Refusal] = []
     for record in records:
         try:
-            result = read_one(record)
+            requests.append(read_one(record))
         except BadEventError as error:
             refusals.append(Refusal(record, error.reason, error.detail))
-        else:
-            (requests if isinstance(result, Request) else refusals).append(result)  # type: ignore[arg-type]
     return requests, refusals
 
 
@@ -124,10 +141,7 @@ def _lead(record: Record) -> Request:
     return Request("lead", lead.lead_id, lead, digest_of(lead), record)
 
 
-def _reservation(record: Record) -> Request | Refusal:
+def _reservation(record: Record) -> Request:
     reservation = decode(Reservation, record.value)
-    if reservation.status != "booked":
-        # set aside whole until changes, cancellations and visits have rules of their own
-        return Refusal(record, "unsupported", f"status {reservation.status} is not followed yet")
     # a later version is a change, not a conflict: its content is not compared
     return Request("reservation", reservation.reservation_id, reservation, None, record)

@@ -13,6 +13,8 @@ from topics.assignments import State
 from topics.responses import GuideAction, RouterAction
 
 Action = GuideAction | RouterAction
+#: What later versions of a reservation bring; ``rebooked``: to a time at which its guide is not there.
+BOOKINGS = ("changed", "rebooked", "cancelled", "arrived", "no_show")
 
 
 class Next(NamedTuple):
@@ -30,12 +32,16 @@ _BACK = {
     "declined": Next("declined", again=True),
     "returned": Next("returned", again=True),
     "withdrawn": Next("withdrawn"),
+    "cancelled": Next("withdrawn"),
+    "rebooked": Next("returned", again=True),
+    "no_show": Next("lost"),
 }
 _OUTCOMES = {"won": Next("won"), "lost": Next("lost")}
 _ANSWERS = {
     "accepted": Next("accepted"),
     "contacted": Next("contacted"),
     "visited": Next("visited"),
+    "arrived": Next("visited"),
     **_OUTCOMES,
     **_BACK,
     "expired": Next("expired", again=True),
@@ -48,23 +54,43 @@ TABLE: dict[State, dict[str, Next]] = {
         "grabbed": Next(again=True, then="accepted"),
         "expired": Next(again=True),  # further afield
         "withdrawn": Next("withdrawn"),
+        "cancelled": Next("withdrawn"),
+        "changed": Next("waiting"),
+        "rebooked": Next("waiting"),
+        "arrived": Next(again=True),
+        "no_show": Next("closed"),
     },
     "offered": {
         "delivered": Next("delivered"),
         "seen": Next("seen"),
         "closing": Next("offered"),
+        "changed": Next("offered"),
         **_ANSWERS,
     },
-    "delivered": {"seen": Next("seen"), "closing": Next("delivered"), **_ANSWERS},
-    "seen": {"closing": Next("seen"), **_ANSWERS},
+    "delivered": {
+        "seen": Next("seen"),
+        "closing": Next("delivered"),
+        "changed": Next("delivered"),
+        **_ANSWERS,
+    },
+    "seen": {"closing": Next("seen"), "changed": Next("seen"), **_ANSWERS},
     "accepted": {
         "contacted": Next("contacted"),
         "visited": Next("visited"),
+        "arrived": Next("visited"),
+        "changed": Next("accepted"),
         **_OUTCOMES,
         **_BACK,
         "expired": Next("returned", again=True),
     },
-    "contacted": {"visited": Next("visited"), **_OUTCOMES, **_BACK, "expired": Next("closed")},
+    "contacted": {
+        "visited": Next("visited"),
+        "arrived": Next("visited"),
+        "changed": Next("contacted"),
+        **_OUTCOMES,
+        **_BACK,
+        "expired": Next("closed"),
+    },
     "visited": {**_OUTCOMES, **_BACK, "expired": Next("closed")},
     # of a moment: another record follows in the same step, unless Redis lost that one
     "declined": {"expired": Next(again=True)},
@@ -77,7 +103,7 @@ TABLE: dict[State, dict[str, Next]] = {
     "closed": {},
 }
 
-ACTIONS: tuple[str, ...] = (*get_args(GuideAction), *get_args(RouterAction))
+ACTIONS: tuple[str, ...] = (*get_args(GuideAction), *get_args(RouterAction), *BOOKINGS)
 #: Actions after which a lead may be offered to somebody else.
 OFFERS_AGAIN = frozenset(
     action for nexts in TABLE.values() for action, following in nexts.items() if following.again
@@ -86,12 +112,20 @@ OFFERS_AGAIN = frozenset(
 _KEEP = ("offered", "delivered", "seen")
 
 
-def moves(action: str, now_ms: int, policy: Policy, *, over_ms: int, over: bool = False) -> str:
+class Limits(NamedTuple):
+    """Until when, epoch ms: a lead's own time lasts, a visit may last (0 without one), who waits may wait."""
+
+    over_ms: int
+    visit_ms: int = 0
+    wait_ms: int = 0
+
+
+def moves(action: str, now_ms: int, policy: Policy, limits: Limits, *, over: bool = False) -> str:
     """What an action may bring, as the claim script reads it: ``state>next:by_ms`` for each state naming it.
 
     ``+`` behind the next state: offered again; then what follows that offer. ``by_ms`` is ``k`` where the
-    limit of the offer is kept, and never after ``over_ms``, when the lead's own time ends. ``over``: that
-    time or the ladder is at its end, and what expires closes the lead.
+    limit of the offer is kept, and 0 where there is none. ``over``: the lead's time or the ladder is at its
+    end, and what expires closes the lead.
     """
     out = []
     for state, nexts in TABLE.items():
@@ -100,8 +134,18 @@ def moves(action: str, now_ms: int, policy: Policy, *, over_ms: int, over: bool 
             continue
         if over and action == "expired":
             following = Next("closed")
-        ends = following.then or following.state
-        limit_ms = policy.limit_s.get(ends, 0) * 1000  # type: ignore[call-overload] # any state may ask
-        by = "k" if ends in _KEEP else str(max(now_ms, min(now_ms + limit_ms, over_ms)) if limit_ms else 0)
+        by = _limit(following.then or following.state, now_ms, policy, limits)
         out.append(f"{state}>{following.state}{'+' * following.again}{following.then}:{by}")
     return " ".join(out)
+
+
+def _limit(state: str, now_ms: int, policy: Policy, limits: Limits) -> str:
+    if state in _KEEP:
+        return "k"
+    if state == "waiting":
+        return str(limits.wait_ms)
+    for taken, limit_s in policy.limit_s.items():
+        if taken == state:
+            # what a guide has taken on is not over before the visit is
+            return str(max(now_ms, limits.visit_ms, min(now_ms + limit_s * 1000, limits.over_ms)))
+    return "0"

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from router.rules.actions import action
-from router.rules.intake import Request
+from router.rules.intake import Request, cause_of
 from scoring.requests import TIERS
 from topics.assignments import FINAL_STATES, Assignment, Cause, GuideRecord, Rung, Turn
 from topics.fields import Tier
@@ -24,7 +24,16 @@ NO_DIGEST = "-"
 MOMENTS = ("declined", "expired", "returned")
 
 ClaimResult = Literal[
-    "ok", "waiting", "replay", "conflict", "late", "illegal", "not_yours", "full", "nothing"
+    "ok",
+    "waiting",
+    "replay",
+    "conflict",
+    "late",
+    "illegal",
+    "not_yours",
+    "full",
+    "nothing",
+    "stale",
 ]
 
 
@@ -47,6 +56,7 @@ class Offer:
     about: str
     cause: str
     move: str
+    slots: str = ""
 
 
 class Made(NamedTuple):
@@ -122,6 +132,8 @@ def about(request: Request, queue: str, tier: Tier, rung: Rung, terms: Terms) ->
     return f"{arrival_ms} {TIERS.index(tier)} {queue} {rung} {terms.policy_version} {limits}"
 
 
+#: Why a reservation is closed before it began.
+SLOT_FULL = "slot_full"
 #: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
 HQ = "@hq"
 
@@ -181,9 +193,13 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
         "respond_by_ms": step.respond_by_ms or None,
         "record": _record(step.record),
     }
-    if seq == 1:
+    if seq == 1 or (step.cause == "|".join(cause_of(event)) and isinstance(event, Reservation)):
         asked = "reservation" if isinstance(event, Reservation) else "lead"
-        common |= {"digest": request.digest, asked: event}
+        common |= {"digest": request.digest if seq == 1 else None, asked: event}
+        if step.state not in FINAL_STATES:
+            common["slots"] = tuple(slot.partition(":")[2] for slot in request.slots.split() if ":" in slot)
+        elif request.move is None and not request.over:
+            common["reason"] = SLOT_FULL
     if len(step.choice) > _HOLDER and step.state in {"waiting", "withdrawn", "closed"}:
         queue, tier, arrival_ms, rung = step.choice
         common |= {"tier": TIERS[int(tier)], "lead_at_ms": int(arrival_ms), "rung": rung, "queue": queue}

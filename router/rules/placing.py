@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
+import msgspec
 import numpy as np
 
+from router.rules.booking import AHEAD, guide_needed_ms, is_ahead
 from router.rules.intake import Request
-from router.rules.lifecycle import moves
+from router.rules.lifecycle import Limits, moves
 from router.rules.offers import NO_DIGEST, Offer, Terms, about, queue_of
 from scoring.arrays import Pairs, Rows
 from scoring.fairness import LEAD
@@ -20,6 +22,7 @@ from scoring.retrieve import nearest_store
 from scoring.roster import Roster
 from topics.assignments import Rung
 from topics.fields import Tier
+from topics.reservations import Reservation
 
 T = TypeVar("T")
 #: Scores of 0..1 as text: to look them up costs less than to format sixteen for each lead.
@@ -72,13 +75,20 @@ def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy
     ]
 
 
-def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], roster: Roster) -> None:
+def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
+    wanted: Requests,
+    batch: Sequence[Request],
+    homes: Sequence[Home],
+    roster: Roster,
+    policy: Policy,
+    now_ms: int,
+) -> None:
     """Enter the fixed cell, the owner and who has given it back of each request into its columns.
 
     What only tells what happened to a lead, and asks for nobody, gets no cell and so no candidates.
     """
     wanted.cell[:] = [
-        roster.cell_row(home.cell) if asks(request) else -1
+        roster.cell_row(home.cell) if asks(request, policy, now_ms) else -1
         for home, request in zip(homes, batch, strict=True)
     ]
     owned = [row for row, home in enumerate(homes) if home.owner_id]
@@ -96,9 +106,23 @@ def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], ro
         wanted.declined = Pairs(rows[guides >= 0], guides[guides >= 0].astype(np.int32))
 
 
-def asks(request: Request) -> bool:
-    """Whether a request wants the lead to be offered to somebody."""
-    return request.move is None or request.move.asks
+def asks(request: Request, policy: Policy, now_ms: int) -> bool:
+    """Whether a request wants the lead to be offered to somebody now."""
+    wants = not request.over if request.move is None else request.move.asks
+    return wants and not is_ahead(request, policy, now_ms)
+
+
+#: What a guide is now says nothing of the time of a visit.
+_NOW = ("present", "paused")
+
+
+def at_visit(batch: Sequence[Request], policy: Policy, now_ms: int) -> tuple[Policy, int]:
+    """The policy and the time by which a batch of the same visiting time is ranked."""
+    visit_ms = batch[0].visit_ms
+    if visit_ms is None or visit_ms <= now_ms:
+        return policy, now_ms
+    filters = tuple(name for name in policy.filters if name not in _NOW)
+    return msgspec.structs.replace(policy, filters=filters), visit_ms
 
 
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
@@ -132,34 +156,33 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     ]
     start = ranking.start.tolist()
     rules = script_rules(policy, now_ms)
-    terms = {
-        (tier, rung): _terms(policy, tier, rung, now_ms)
-        for tier, rung in {*zip(tiers, map(rung_of, batch), strict=True)}
-    }
-    return [
-        Offer(
-            cell=homes[row].cell,
-            marked=request.event.brand in roster.brands,
-            rules=rules,
-            kind=request.kind,
-            lead_id=request.lead_id,
-            member_id=request.event.member_id,
-            digest=request.digest or NO_DIGEST,
-            shortlist=" ".join(entries[start[row] : start[row + 1]]),
-            about=about(
-                request,
-                queue_of(request, homes[row].cell, rung_of(request)),
-                tiers[row],
-                rung_of(request),
-                terms[tiers[row], rung_of(request)],
-            ),
-            cause="|".join(request.cause),
-            move=_move(request, policy, now_ms),
+    out = []
+    for row, request in enumerate(batch):
+        ahead = is_ahead(request, policy, now_ms)
+        rung = AHEAD if ahead else rung_of(request)
+        queue = queue_of(request, homes[row].cell, rung)
+        terms = _terms(request, policy, tiers[row], rung, now_ms)
+        out.append(
+            Offer(
+                cell=homes[row].cell,
+                marked=request.event.brand in roster.brands,
+                rules=rules,
+                kind=request.kind,
+                lead_id=request.lead_id,
+                member_id=request.event.member_id,
+                digest=request.digest or NO_DIGEST,
+                shortlist=" ".join(entries[start[row] : start[row + 1]]),
+                about=about(request, f"{queue}/{BOOKED}" if ahead else queue, tiers[row], rung, terms),
+                cause="|".join(request.cause),
+                move=_move(request, policy, terms, now_ms),
+                slots=request.slots,
+            )
         )
-        for row, request in enumerate(batch)
-    ]
+    return out
 
 
+#: Where those wait who booked ahead: in a queue of their own, so that nobody waits behind them.
+BOOKED = "booked"
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 
 
@@ -177,20 +200,26 @@ def script_rules(policy: Policy, now_ms: int) -> str:
     return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause}"
 
 
-def _terms(policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:
+def _terms(request: Request, policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:
     within_ms = policy.respond_s[tier] * 1000
     remind_at_ms = now_ms + round(within_ms * policy.remind_share) if policy.remind_share < 1 else 0
-    return Terms(policy.version, now_ms + within_ms, remind_at_ms, now_ms + policy.ladder_s[rung] * 1000)
+    wait_by_ms = now_ms + policy.ladder_s[rung] * 1000
+    if isinstance(request.event, Reservation) and rung == AHEAD:
+        wait_by_ms = max(now_ms, guide_needed_ms(request.event, policy))
+    return Terms(policy.version, now_ms + within_ms, remind_at_ms, wait_by_ms)
 
 
-def _move(request: Request, policy: Policy, now_ms: int) -> str:
-    if request.move is None:
-        return ""
-    response = request.move.response
-    attempt = "-" if response.attempt is None else response.attempt
-    over_ms = request.event.occurred_at_ms + policy.life_max_s * 1000
-    following = moves(response.action, now_ms, policy, over_ms=over_ms, over=request.move.over)
-    return f"{attempt} {response.guide_id or '-'} {following}"
+def _move(request: Request, policy: Policy, terms: Terms, now_ms: int) -> str:
+    event, move = request.event, request.move
+    if move is None:
+        if not request.over:
+            return ""
+        return "=withdrawn" if isinstance(event, Reservation) and event.status == "cancelled" else "=closed"
+    limits = Limits(event.occurred_at_ms + policy.life_max_s * 1000, wait_ms=terms.wait_by_ms)
+    if isinstance(event, Reservation):
+        limits = limits._replace(over_ms=event.ends_at_ms, visit_ms=event.ends_at_ms)
+    attempt = "-" if move.attempt is None else move.attempt
+    return f"{attempt} {move.guide_id or '-'} {moves(move.action, now_ms, policy, limits, over=move.over)}"
 
 
 def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
@@ -205,6 +234,19 @@ def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
     return [row for row in order.tolist() if row in here] + [
         row for row in range(len(batch)) if row not in here
     ]
+
+
+def waves(requests: Sequence[Request]) -> list[list[Request]]:
+    """Requests of which no two in the same wave are about the same lead, each lead's in their order."""
+    out: list[list[Request]] = []
+    times: dict[tuple[str, str, str], int] = {}
+    for request in requests:
+        lead = (request.event.brand, request.kind, request.lead_id)
+        wave = times[lead] = times.get(lead, -1) + 1
+        if wave == len(out):
+            out.append([])
+        out[wave].append(request)
+    return out
 
 
 def put_back(items: Sequence[T], order: Sequence[int]) -> list[T]:

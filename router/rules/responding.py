@@ -14,6 +14,8 @@ from router.rules.offers import MOMENTS, Answer, Made, made
 from scoring.policy import Policy
 from topics.assignments import Assignment, Rung
 from topics.codec import decode
+from topics.leads import Lead
+from topics.reservations import Reservation
 from topics.responses import Response
 
 #: A response to a lead that nobody knows is kept so long.
@@ -27,19 +29,19 @@ _TOLD = {
     "nothing": "applied",
 }
 
-Lead = tuple[str, str, str, str]
-"""Brand, member, kind and id."""
+Whom = tuple[str, str, str, str]
+"""Brand, member, kind and id of a lead."""
 
 
 class Past(Protocol):
-    """What is known of a lead: its cell, its first record, the stored answers by seq."""
+    """What is known of a lead: its cell, the record that holds what was asked for, the answers by seq."""
 
     @property
     def cell(self) -> str | None:
         """None for a lead that was never routed."""
 
     @property
-    def first(self) -> bytes | None:
+    def asked(self) -> bytes | None:
         """None for a lead that was not projected yet."""
 
     @property
@@ -57,7 +59,7 @@ class Understood:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def lead_of(response: Response) -> Lead:
+def lead_of(response: Response) -> Whom:
     """Whom a response is about."""
     return (response.brand, response.member_id, response.kind, response.lead_id)
 
@@ -74,48 +76,72 @@ def understand(
     """
     out = Understood()
     for (response, record), past in zip(responses, pasts, strict=True):
-        if past.cell is None or past.first is None or not past.steps:
+        if past.cell is None or past.asked is None or not past.steps:
             if response.occurred_at_ms < now_ms - EARLY_MAX_MS:
                 out.refusals.append(Refusal(record, "unknown", f"no {response.kind} {response.lead_id}"))
             else:
                 out.early.append((response.brand, record.value or b""))
             continue
-        first = decode(Assignment, past.first)
-        event = first.reservation or first.lead
+        asked = decode(Assignment, past.asked)
+        event = asked.reservation or asked.lead
         if event is None:
             out.refusals.append(Refusal(record, "unknown", "the lead's first record does not tell it"))
             continue
-        steps = [made(step) for step in past.steps if step]
-        move = _move(response, steps, event.occurred_at_ms, now_ms, policy_of(response.brand))
-        request = Request(response.kind, response.lead_id, event, first.digest, record, move)
+        policy = policy_of(response.brand)
+        move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
+        request = Request(response.kind, response.lead_id, event, asked.digest, record, move)
         out.requests.append(request)
         out.cells[request.cause] = past.cell
     return out
 
 
-def _move(response: Response, steps: Sequence[Made], arrival_ms: int, now_ms: int, policy: Policy) -> Move:
-    state = steps[-1].state
+def steps_of(past: Past) -> list[Made]:
+    """The answers of a lead so far, oldest first."""
+    return [made(step) for step in past.steps if step]
+
+
+def tried(steps: Sequence[Made]) -> tuple[str, ...]:
+    """The guides who have given a lead back."""
+    return tuple({step.choice[0] for step in steps if step.state in MOMENTS})
+
+
+def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy) -> Move:  # noqa: FBT001
+    state, rung = steps[-1].state, rung_now(steps)
     following = TABLE.get(state, {}).get(response.action)  # type: ignore[call-overload] # any state may be stored
-    rung = rung_now(steps)
-    over = now_ms >= arrival_ms + policy.life_max_s * 1000
     if state == "waiting" and response.action == "expired":
         wider = next_rung(rung, policy)
         rung, over = wider or rung, over or wider is None
     return Move(
+        response.action,
+        ("response", response.response_id),
+        response.attempt,
+        response.guide_id,
         response,
         asks=response.action in OFFERS_AGAIN and following is not None and following.again and not over,
-        tried=tuple({step.choice[0] for step in steps if step.state in MOMENTS}),
+        tried=tried(steps),
         rung=rung,
         over=over,
     )
 
 
+def is_over(event: Lead | Reservation, now_ms: int, policy: Policy) -> bool:
+    """Whether the time of a lead, of a hold that nobody confirmed, or of a visit is at its end."""
+    if isinstance(event, Reservation):
+        return now_ms >= (event.hold_until_ms or event.ends_at_ms)
+    return now_ms >= event.occurred_at_ms + policy.life_max_s * 1000
+
+
 def rung_now(steps: Sequence[Made]) -> Rung:
-    """How far afield a lead has come to look: as far as the last time that it waited, at least nearby."""
+    """How far afield a lead looks: as far as when it last waited; once it was offered, at least nearby."""
     for step in reversed(steps):
         if step.state == "waiting":
-            return step.choice[-1]  # type: ignore[return-value] # the script stores what it was told
+            rung: Rung = step.choice[-1]  # type: ignore[assignment] # the script stores what it was told
+            return rung if step is steps[-1] or rung in _FURTHER else "near"
     return "near"
+
+
+#: The rungs beyond the surroundings.
+_FURTHER: tuple[Rung, ...] = ("region", "hq")
 
 
 def next_rung(rung: Rung, policy: Policy) -> Rung | None:
@@ -125,16 +151,19 @@ def next_rung(rung: Rung, policy: Policy) -> Rung | None:
     return behind[0] if behind else None
 
 
-def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tuple[Lead, str, bytes]]:
+def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tuple[Whom, str, bytes]]:
     """What became of each guide's response, for whoever sent it: lead, response and a JSON text.
 
     ``outcome`` is applied, late, illegal, not_yours or full.
     """
     out = []
     for request, answer in zip(requests, answers, strict=True):
-        if request.move is None or request.move.response.guide_id is None:
-            continue
-        told = {"outcome": _TOLD.get(answer.result, answer.result), "state": answer.state, "seq": answer.seq}
-        response = request.move.response
-        out.append((lead_of(response), response.response_id, orjson.dumps(told)))
+        response = request.move.response if request.move is not None else None
+        if response is not None and response.guide_id is not None:
+            told = {
+                "outcome": _TOLD.get(answer.result, answer.result),
+                "state": answer.state,
+                "seq": answer.seq,
+            }
+            out.append((lead_of(response), response.response_id, orjson.dumps(told)))
     return out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from router.rules.offers import NO_DIGEST, cell_of_queue, ends_ms, record_text, stored_answer
 from scoring.layout import cell_name
 from scoring.roster import Roster
-from topics.assignments import LIVE_STATES, Assignment
+from topics.assignments import FINAL_STATES, LIVE_STATES, Assignment
 from topics.fields import RequestKind
 
 
@@ -15,7 +15,8 @@ from topics.fields import RequestKind
 class Restored:
     """One step of a lead as the log has it; '' where there is none.
 
-    ``guide_id`` holds the lead after this step, ``turn`` is "guide start end", ``record`` "guide record".
+    ``guide_id`` holds the lead after this step, ``turn`` is "guide start end", ``record`` "guide record",
+    ``slots`` those that it holds from then on, ``-`` for none, '' for those that it has.
     """
 
     brand: str
@@ -30,6 +31,7 @@ class Restored:
     ends_ms: str
     turn: str
     record: str
+    slots: str
 
 
 def restored(made: Assignment, roster: Roster) -> Restored:
@@ -47,8 +49,16 @@ def restored(made: Assignment, roster: Roster) -> Restored:
         guide_id=(made.guide_id or "") if made.state in LIVE_STATES else "",
         ends_ms="" if ends is None else str(ends),
         turn="" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",
+        slots=_slots(made),
         record="" if made.record is None else f"{made.guide_id} {record_text(made.record)}",
     )
+
+
+def _slots(made: Assignment) -> str:
+    if made.state in FINAL_STATES:
+        return "-"
+    asked_anew = made.reservation is not None
+    return " ".join(made.slots) or "-" if asked_anew else ""
 
 
 def cell_of(made: Assignment, roster: Roster) -> str:

@@ -40,10 +40,10 @@ Lead = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What Redis knows of a lead: its cell, its first record, the answers so far by seq."""
+    """What Redis knows of a lead: its cell, the newest record with what was asked for, the answers by seq."""
 
     cell: str | None
-    first: bytes | None
+    asked: bytes | None
     steps: tuple[str, ...]
 
 
@@ -170,12 +170,12 @@ class Arbiter:
     async def recall(self, leads: Sequence[Lead]) -> tuple[list[Past], int]:
         """What is known of leads, two round trips; also the time by Redis' clock, epoch ms.
 
-        The cell is None for a lead that was never routed, the first record for one not projected yet.
+        The cell is None for a lead that was never routed, the record for one not projected yet.
         """
         redis = self.scripts.redis.pipeline(transaction=False)
         for brand, member_id, kind, lead_id in leads:
             redis.get(keys.lead_cell(brand, kind, lead_id))
-            redis.hget(keys.journey(brand, member_id, kind, lead_id), "1")
+            redis.hgetall(keys.journey(brand, member_id, kind, lead_id))
         held = checked(await answered(redis.execute(raise_on_error=False)))
         cells = [cell.decode() if cell else None for cell in held[::2]]
         redis = self.scripts.redis.pipeline(transaction=False)
@@ -184,8 +184,8 @@ class Arbiter:
                 redis.hgetall(keys.lead(cell, kind, lead_id))
         stories = iter(checked(await answered(redis.execute(raise_on_error=False))))
         pasts = [
-            Past(cell, first.partition(b"|")[2] if first else None, _steps(next(stories)) if cell else ())
-            for cell, first in zip(cells, held[1::2], strict=True)
+            Past(cell, _asked(journey), _steps(next(stories)) if cell else ())
+            for cell, journey in zip(cells, held[1::2], strict=True)
         ]
         return pasts, await self.now_ms()
 
@@ -326,6 +326,15 @@ class Arbiter:
         return checked(await answered(pipeline.execute(raise_on_error=False)))
 
 
+def _asked(journey: Mapping[bytes, bytes]) -> bytes | None:
+    """The newest record of a journey that holds what was asked for."""
+    for seq in sorted((int(seq) for seq in journey if seq.isdigit()), reverse=True):
+        record = journey[b"%d" % seq].partition(b"|")[2]
+        if seq == 1 or b'"reservation":{' in record:
+            return record
+    return None
+
+
 def _steps(held: Mapping[bytes, bytes]) -> tuple[str, ...]:
     """The answers of a lead by their seq, as far as they are there."""
     seqs = range(1, int(held.get(b"q", 0)) + 1)
@@ -338,7 +347,7 @@ def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (keys.whom(offer.kind, offer.lead_id, offer.member_id), offer.digest)
-        args += (offer.shortlist, offer.about, offer.cause, offer.move)
+        args += (offer.shortlist, offer.about, offer.cause, offer.move, offer.slots)
     return Call("claim", names, args)
 
 
@@ -348,7 +357,8 @@ def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:
     for lead in leads:
         names.append(keys.lead(cell, lead.kind, lead.lead_id))
         args += (keys.whom(lead.kind, lead.lead_id, lead.member_id), lead.seq, lead.answer)
-        args += (lead.digest, lead.guide_id, lead.ends_ms, lead.turn, lead.record)
+        args += (lead.digest, lead.guide_id, lead.ends_ms, lead.turn)
+        args += (lead.record, lead.slots)
     return Call("restore", names, args)
 
 

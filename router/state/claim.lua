@@ -8,25 +8,29 @@
 -- KEYS[5]    hash        guide -> turn; | -> the cell's clock; see scoring/fairness.py
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
 -- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
--- KEYS[7+i]  hash        lead i: q (its newest seq), d(igest), and each seq -> answer
+-- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
+-- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, and each seq -> answer
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
 -- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
 --            clock, tiers are the digits of the tiers, the first one first
--- ARGV[6i-1] lead i as kind|lead|member
--- ARGV[6i]   digest of its content: the same id with other content is a conflict
--- ARGV[6i+1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
--- ARGV[6i+2] "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
--- ARGV[6i+3] the cause, kind|id: asked again for the same one, the same answers come
--- ARGV[6i+4] '' for a lead that is new; else "attempt guide state>next:by_ms ...", see router/rules/lifecycle.py
+-- ARGV[7i-2] lead i as kind|lead|member
+-- ARGV[7i-1] digest of its content: the same id with other content is a conflict
+-- ARGV[7i]   shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
+-- ARGV[7i+1] "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
+-- ARGV[7i+2] the cause, kind|id: asked again for the same one, the same answers come
+-- ARGV[7i+3] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
+--            see router/rules/lifecycle.py
+-- ARGV[7i+4] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
+--            those that it has
 -- Returns per lead {result, state, seq, answer, ...}: result is ok (offered or moved), waiting, replay, conflict, late,
--- illegal, not_yours, full or nothing; the answers of this cause begin at that seq, each is
+-- illegal, not_yours, full (no room, no slot), nothing, or stale (it is no longer over before it began: look again); the answers of this cause begin at that seq, each is
 -- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
 -- "queue|tier|arrival_ms|rung", start where the guide's turn began or 0, record the guide's after the step or -.
 -- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
-local open, capacity, waiting, changes, turns, due, records = unpack(KEYS, 1, 7)
+local open, capacity, waiting, changes, turns, due, records, slots = unpack(KEYS, 1, 8)
 local mark = redis.call('HGET', capacity, '|')
 if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
@@ -122,11 +126,12 @@ local function words(answer)
 end
 
 local out = {}
-for i = 1, #KEYS - 7 do
-  local key, whom, digest, shortlist, about, cause, move = KEYS[7 + i], unpack(ARGV, 6 * i - 1, 6 * i + 4)
+for i = 1, #KEYS - 8 do
+  local key, whom, digest, shortlist, about, cause, move, wanted = KEYS[8 + i], unpack(ARGV, 7 * i - 2, 7 * i + 4)
   local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
     string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  local held = redis.call('HMGET', key, 'q', 'd')
+  local held = redis.call('HMGET', key, 'q', 'd', 'v', 'h')
+  local version = string.match(cause, '^reservation/(%d+)|')
   local seq, attempt, result, made, tried = tonumber(held[1] or '0'), 0, nil, {}, {}
   local newest, ends
 
@@ -155,6 +160,25 @@ for i = 1, #KEYS - 7 do
     write('waiting', wait_by, '0', '0', '-', choice)
   end
 
+  -- Take the slots that are wanted and let go of the others; false where one is sold out.
+  local function hold(names)
+    for most_at_once, slot in string.gmatch(names, '(%d+):(%S+)') do
+      if not redis.call('ZSCORE', slots, slot .. '|' .. whom)
+        and redis.call('ZLEXCOUNT', slots, '[' .. slot .. '|', '(' .. slot .. '}') >= tonumber(most_at_once) then return false end
+    end
+    for slot in string.gmatch(held[4] or '', '%S+') do redis.call('ZREM', slots, slot .. '|' .. whom) end
+    local taken = {}
+    for slot in string.gmatch(names, '%d+:(%S+)') do
+      redis.call('ZADD', slots, 0, slot .. '|' .. whom)
+      taken[#taken + 1] = slot
+    end
+    if #taken > 0 or held[4] then
+      held[4] = table.concat(taken, ' ')
+      redis.call('HSET', key, 'h', held[4])
+    end
+    return true
+  end
+
   -- how the lead stands, who has given it back, and what this cause has brought before
   if seq > 0 then
     local all, answers, first = redis.call('HGETALL', key), {}, nil
@@ -170,12 +194,17 @@ for i = 1, #KEYS - 7 do
       result, made = 'conflict', {}
     elseif first then
       result, seq = 'replay', first
-    elseif move == '' then
-      result = 'late' -- its first answer is forgotten
+    elseif string.sub(move, 1, 1) == '=' then
+      result = 'stale'
+    elseif move == '' or version and tonumber(version) <= tonumber(held[3] or '0') then
+      result = 'late' -- a later version is known, or its first answer is forgotten
     end
   end
 
   if result then -- nothing to do
+  elseif seq == 0 and string.sub(move, 1, 1) == '=' or move == '' and not hold(wanted) then
+    write(move == '' and 'closed' or string.sub(move, 2), '0', '0', '0', '-', table.concat({queue, tier, arrival, rung}, '|'))
+    result, ends = move == '' and 'full' or 'ok', nil
   elseif move == '' then
     result = not behind(queue, tier) and place(shortlist) and 'ok'
     if not result then
@@ -196,6 +225,8 @@ for i = 1, #KEYS - 7 do
       result = 'illegal'
     elseif who ~= '-' and holder ~= who and after == '' then
       result = state == 'waiting' and 'late' or 'not_yours'
+    elseif wanted ~= '' and not hold(wanted) then
+      result = 'full'
     else
       local its_record = '-'
       local function let_go()
@@ -220,7 +251,10 @@ for i = 1, #KEYS - 7 do
         result = 'ok'
         if again ~= '' or FINAL[to] then let_go() end
         if GIVEN_BACK[to] then tried[holder] = true end
-        if FINAL[to] then ends = nil end
+        if FINAL[to] then
+          ends = nil
+          hold('')
+        end
       end
       if again ~= '' then
         local old = state == 'waiting' and newest[10]
@@ -256,6 +290,10 @@ for i = 1, #KEYS - 7 do
     if seq == 0 then
       sets[#sets + 1] = 'd'
       sets[#sets + 1] = digest
+    end
+    if version then
+      sets[#sets + 1] = 'v'
+      sets[#sets + 1] = version
     end
     redis.call('HSET', key, unpack(sets))
     if seq == 0 then redis.call('PEXPIRE', key, ARGV[1]) end

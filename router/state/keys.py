@@ -63,6 +63,11 @@ def records(cell: str) -> str:
     return f"lr:{{{cell}}}:records"
 
 
+def slots(cell: str) -> str:
+    """Sorted set, all scores 0, members ``store|service|start_ms|kind|lead|member``: slots that are taken."""
+    return f"lr:{{{cell}}}:slots"
+
+
 def parked(brand: str) -> str:
     """Sorted set by epoch ms: responses that came before their lead, to be read again."""
     return f"lr:{{{brand}/parked}}:due"
@@ -120,7 +125,7 @@ def is_own(key: str) -> bool:
 
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
-    return key.endswith(("}:open", "}:waiting", "}:due"))
+    return key.endswith(("}:open", "}:waiting", "}:due", "}:slots"))
 
 
 def is_capacity(key: str) -> bool:
@@ -144,7 +149,7 @@ def expires(key: str) -> bool:
 
 
 #: The keys of a cell that claims work on, in the order in which the scripts take them.
-OF_CELL = (open_attempts, capacity, waiting, changes, turns, due, records)
+OF_CELL = (open_attempts, capacity, waiting, changes, turns, due, records, slots)
 
 
 def tag(key: str) -> str:

@@ -1,14 +1,15 @@
 #!lua
 -- Make leads of one cell what the log says: where Redis knows less, or another answer for the same seq, the log is right.
 -- Call: one EVALSHA per cell; to call it again changes nothing.
--- KEYS[1..7] the keys of the cell, as in claim: open, capacity, waiting, changes, turns, due, records
--- KEYS[7+i]  hash        lead i: q (its newest seq), d(igest), and each seq -> answer
+-- KEYS[1..8] the keys of the cell, as in claim: open, capacity, waiting, changes, turns, due, records, slots
+-- KEYS[8+i]  hash        lead i, as in claim
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
--- ARGV[8i-5] lead i as kind|lead|member; then seq, answer, digest ('' where the record has none), the guide who holds it or '',
---            when something is due for it (epoch ms) or '', and "guide start turn" and "guide record" where the log has them, else ''
+-- ARGV[9i-6] lead i as kind|lead|member; then seq, answer, digest ('' where the record has none), the guide who holds it or '',
+--            when something is due for it (epoch ms) or '', and "guide start turn" and "guide record" where the log has them, else '';
+--            the slots that it holds from then on, "store|service|start_ms ...", - for none, '' for those that it has
 -- Returns how many leads were changed.
-local open, capacity, waiting, changes, turns, due, records = unpack(KEYS, 1, 7)
+local open, capacity, waiting, changes, turns, due, records, slots = unpack(KEYS, 1, 8)
 local mark = redis.call('HGET', capacity, '|')
 local moved, changed = {}, 0
 
@@ -29,10 +30,10 @@ local function raise(name, to)
   end
 end
 
-for i = 1, #KEYS - 7 do
-  local whom, seq, answer, digest, guide, ends, turn, record = unpack(ARGV, 8 * i - 5, 8 * i + 2)
-  local key = KEYS[7 + i]
-  local held = redis.call('HMGET', key, 'q', 'd', seq)
+for i = 1, #KEYS - 8 do
+  local whom, seq, answer, digest, guide, ends, turn, record, holds = unpack(ARGV, 9 * i - 6, 9 * i + 2)
+  local key = KEYS[8 + i]
+  local held = redis.call('HMGET', key, 'q', 'd', seq, 'h', 'v')
   local known = tonumber(held[1] or '0')
   if held[3] ~= answer or digest ~= '' and held[2] ~= digest or known < tonumber(seq) then
     if known > 0 and known <= tonumber(seq) then release(whom, redis.call('HGET', key, known) or '') end
@@ -47,6 +48,14 @@ for i = 1, #KEYS - 7 do
     elseif string.match(answer, '^waiting ') then
       redis.call('ZADD', waiting, 0, string.match(answer, '(%S+)$') .. '|' .. whom)
     end
+    if holds ~= '' then
+      for slot in string.gmatch(held[4] or '', '%S+') do redis.call('ZREM', slots, slot .. '|' .. whom) end
+      if holds == '-' then holds = '' end
+      for slot in string.gmatch(holds, '%S+') do redis.call('ZADD', slots, 0, slot .. '|' .. whom) end
+      if held[4] or holds ~= '' then redis.call('HSET', key, 'h', holds) end
+    end
+    local version = string.match(answer, ' reservation/(%d+)|')
+    if version and tonumber(version) > tonumber(held[5] or '0') then redis.call('HSET', key, 'v', version) end
     if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
   end
   if turn ~= '' then

@@ -64,7 +64,8 @@ def outcomes(broker):
         found[f"{event['kind']}/{event['lead_id']}"] = "answered"
     for record in broker.of(DEAD_LETTERS.name):
         named = {name: value.decode() for name, value in record.headers}
-        found[place(named["topic"], named["partition"], named["offset"])] = named["reason"]
+        if named["reason"] != "slot_full":  # who comes first gets the slot, and that is left open
+            found[place(named["topic"], named["partition"], named["offset"])] = named["reason"]
     return found
 
 
@@ -124,7 +125,7 @@ def _excused(problem, report, server):
 
 def _state(broker, db):
     """Open attempts, waiting leads, journeys and inboxes: what the log tells, and what Redis holds."""
-    journeys, latest, cards = defaultdict(dict), {}, defaultdict(dict)
+    journeys, latest, cards, held_slots = defaultdict(dict), {}, defaultdict(dict), {}
     for record in broker.of(ASSIGNMENTS.name):
         event = orjson.loads(record.value)
         who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
@@ -134,11 +135,13 @@ def _state(broker, db):
             continue
         if event["seq"] >= latest.get(who, (event,))[0]["seq"]:
             latest[who] = (event, value)
+        if "reservation" in event:
+            held_slots[event["brand"], event["kind"], event["lead_id"]] = event.get("slots", ())
         if guide_id := event.get("guide_id"):
             card = (guide_id, f"{event['kind']}|{event['lead_id']}")
             if event["seq"] >= cards[event["brand"]].get(card, (0,))[0]:
                 cards[event["brand"]][card] = (event["seq"], event, record.offset, record.value)
-    opened, waiting, due = defaultdict(dict), defaultdict(dict), defaultdict(dict)
+    opened, waiting, due, slots = (defaultdict(dict) for _ in range(4))
     for (brand, member_id, kind, lead_id), (event, _) in latest.items():
         cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
         whom = f"{kind}|{lead_id}|{member_id}"
@@ -154,6 +157,8 @@ def _state(broker, db):
             waiting[keys.waiting(cell)]["|".join((*choice, whom)).encode()] = 0
         if event["state"] not in FINAL_STATES:
             due[keys.due(cell)][whom.encode()] = event.get("remind_at_ms") or event["respond_by_ms"]
+        for slot in held_slots.get((brand, kind, lead_id), ()) if event["state"] not in FINAL_STATES else ():
+            slots[keys.slots(cell)][f"{slot}|{whom}".encode()] = 0
     inboxes = defaultdict(dict)
     for brand, seqs in cards.items():
         for (guide_id, lead), (_, event, offset, value) in seqs.items():
@@ -162,6 +167,7 @@ def _state(broker, db):
     return (
         ("open attempts", opened, _keys(db, ":open")),
         ("waiting", waiting, _keys(db, ":waiting")),
+        ("slots", slots, _keys(db, ":slots")),
         ("due", due, {key: held for key, held in _keys(db, "}:due").items() if "/parked" not in key}),
         ("journeys", journeys, {key: _steps(held) for key, held in _keys(db, ":journey:").items()}),
         ("inboxes", inboxes, _keys(db, ":inbox:")),

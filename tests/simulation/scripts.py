@@ -28,7 +28,16 @@ class Cell:
 
     def __init__(self, db, names, most):
         self.db = db
-        self.open, self.capacity, self.waiting, self.changes, self.turns, self.due, self.records = names
+        (
+            self.open,
+            self.capacity,
+            self.waiting,
+            self.changes,
+            self.turns,
+            self.due,
+            self.records,
+            self.slots,
+        ) = names
         self.most = most
         self.mark = db.hget(self.capacity, MARK)
         self.touched = set()
@@ -61,10 +70,10 @@ ANSWERS = {b"accepted", b"contacted", b"visited", b"won", b"lost", b"declined"}
 
 def claim(db, keys, args):
     remember_ms, most, marked, rules, *rest = args
-    cell = Cell(db, keys[:7], most)
+    cell = Cell(db, keys[:8], most)
     if marked and (cell.mark is None or marked not in {b"?", cell.mark}):
         raise ResponseError(f"NOSTATE no such mark in {cell.capacity}")
-    asks = zip(keys[7:], zip(*[iter(rest)] * 6, strict=True), strict=True)
+    asks = zip(keys[8:], zip(*[iter(rest)] * 7, strict=True), strict=True)
     out = [_claim(cell, key, remember_ms, rules.split(b" "), ask) for key, ask in asks]
     cell.tell()
     return out
@@ -81,7 +90,7 @@ class Claim:
         self.cell, self.db, self.key, self.remember_ms = cell, cell.db, key, remember_ms
         now, self.horizon, self.tiers, age_up, half_life, silent_max, pause = rules
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
-        self.whom, self.digest, self.shortlist, about, self.cause, self.move = ask
+        self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted = ask
         self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
         self.held = self.db.hgetall(key)
         self.seq = int(self.held.get(b"q", 0))
@@ -97,16 +106,56 @@ class Claim:
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
             return [b"replay", made[-1].split(b" ")[0], before[0], *made]
-        if not self.move:
-            result = b"late" if self.steps else self.first()
+        if self.steps and self.move.startswith(b"="):
+            result = b"stale"
+        elif self.is_old():
+            result = b"late"
+        elif self.steps:
+            result = self.moved()
         else:
-            result = self.moved() if self.steps else b"late"
+            result = self.first() if not self.move else self.over_before(self.move)
         if self.made:
             self.keep()
         newest = self.made[-1].split(b" ") if self.made else self.steps[-1] if self.steps else [b""]
         return [result, newest[0], self.seq + bool(self.made), *self.made]
 
+    @property
+    def version(self):
+        kind = self.cause.partition(b"|")[0]
+        return int(kind.partition(b"/")[2]) if kind.startswith(b"reservation/") else None
+
+    def is_old(self):
+        """A later version is known, or the first answer is forgotten."""
+        if not self.steps:
+            return False
+        return not self.move or (self.version is not None and self.version <= int(self.held.get(b"v", 0)))
+
+    def over_before(self, move):
+        if not move.startswith(b"="):
+            return b"late"
+        self.write(move[1:], b"0", b"0", b"0", b"-", self.choice())
+        self.ends = None
+        return b"ok"
+
+    def hold(self, names):
+        """Take the slots that are wanted and let go of the others; false where one is sold out."""
+        slots, wanted = self.cell.slots, [each.split(b":") for each in names.split() if b":" in each]
+        for most, slot in wanted:
+            if slot + b"|" + self.whom not in self.db.hgetall(slots):
+                if self.db.zlexcount(slots, slot + b"|", slot + b"}") >= int(most):
+                    return False
+        for slot in self.held.get(b"h", b"").split():
+            self.db.zrem(slots, slot + b"|" + self.whom)
+        for _, slot in wanted:
+            self.db.zadd(slots, slot + b"|" + self.whom, 0)
+        if wanted or b"h" in self.held:
+            self.db.hset(self.key, {b"h": b" ".join(slot for _, slot in wanted)})
+        return True
+
     def first(self):
+        if not self.hold(self.wanted):
+            self.over_before(b"=closed")
+            return b"full"
         if not self.behind() and self.place():
             return b"ok"
         self.wait()
@@ -130,6 +179,8 @@ class Claim:
             return b"illegal"
         if who != b"-" and holder != who and not after:
             return b"late" if state == b"waiting" else b"not_yours"
+        if self.wanted and not self.hold(self.wanted):
+            return b"full"
         record = self.noted(state, to, holder)
         result = None
         choice = self.steps[-1][9]
@@ -145,6 +196,7 @@ class Claim:
                 self.tried.add(holder)
             if to in FINAL:
                 self.ends = None
+                self.hold(b"")
         if again:
             result = self.offered_again(state, after, by)
         return result
@@ -224,8 +276,11 @@ class Claim:
         paused = record is not None and int(record.split(b",")[5]) > self.now
         return not paused and _room(self.db, self.cell.open, self.cell.capacity, guide) > 0
 
+    def choice(self):
+        return b"|".join((self.queue, self.tier, self.arrival, self.rung))
+
     def wait(self):
-        choice = b"|".join((self.queue, self.tier, self.arrival, self.rung))
+        choice = self.choice()
         self.db.zadd(self.cell.waiting, choice + b"|" + self.whom, 0)
         self.write(b"waiting", self.limits[2], b"0", b"0", b"-", choice)
 
@@ -246,6 +301,8 @@ class Claim:
         if not self.seq:
             self.db.hset(self.key, {b"d": self.digest})
             self.db.pexpire(self.key, self.remember_ms)
+        if self.version is not None:
+            self.db.hset(self.key, {b"v": b"%d" % self.version})
         if self.ends is None:
             self.db.zrem(self.cell.due, self.whom)
         else:
@@ -258,9 +315,9 @@ def _room(db, opened, capacity, guide):
 
 
 def restore(db, keys, args):
-    cell, changed = Cell(db, keys[:7], args[1]), 0
-    for i, key in enumerate(keys[7:]):
-        whom, seq, answer, digest, guide, ends, turn, record = args[2 + 8 * i : 10 + 8 * i]
+    cell, changed = Cell(db, keys[:8], args[1]), 0
+    for i, key in enumerate(keys[8:]):
+        whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
         held = dict(db.hgetall(key))
         known, its = int(held.get(b"q", 0)), int(seq)
         other = held.get(seq) != answer or (digest and held.get(b"d") != digest)
@@ -278,6 +335,8 @@ def restore(db, keys, args):
                 db.zadd(cell.open, member, 0)
             elif answer.startswith(b"waiting "):
                 db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
+            _hold_again(cell, key, whom, held, holds)
+            _raise_version(db, key, held, answer)
             if ends:
                 db.zadd(cell.due, whom, float(ends))
             else:
@@ -291,6 +350,25 @@ def restore(db, keys, args):
                 cell.touched.add(whose)
     cell.tell()
     return changed
+
+
+def _hold_again(cell, key, whom, held, holds):
+    if holds:
+        for slot in held.get(b"h", b"").split():
+            cell.db.zrem(cell.slots, slot + b"|" + whom)
+        slots = holds.removeprefix(b"-")
+        for slot in slots.split():
+            cell.db.zadd(cell.slots, slot + b"|" + whom, 0)
+        if b"h" in held or slots:
+            cell.db.hset(key, {b"h": slots})
+
+
+def _raise_version(db, key, held, answer):
+    cause = answer.split(b" ")[7]
+    if cause.startswith(b"reservation/"):
+        version = int(cause.partition(b"|")[0].partition(b"/")[2])
+        if version > int(held.get(b"v", 0)):
+            db.hset(key, {b"v": b"%d" % version})
 
 
 def _raise_turns(db, turns, turn):
@@ -419,7 +497,7 @@ def journey(db, keys, args):
 
 def set_capacity(db, keys, args):
     capacity, records, changes, opened, turns = keys
-    cell = Cell(db, (opened, capacity, None, changes, turns, None, records), args[0])
+    cell = Cell(db, (opened, capacity, None, changes, turns, None, records, None), args[0])
     taken = 0
     for guide, version, room in zip(args[1::3], args[2::3], args[3::3], strict=True):
         held = db.hget(capacity, guide)

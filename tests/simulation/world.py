@@ -97,7 +97,15 @@ class World:
     def _store(self, store_id, market):
         lat, lon = 31 + self.rng.random() / 5, 121 + self.rng.random() / 5
         kind = self.rng.choice(("full_price", "full_price", "outlet", "franchise"))
-        fields = {"store_id": store_id, "version": 1, "lat": lat, "lon": lon, "kind": kind, "active": True}
+        slots = {"slots": {"fit": self.rng.randint(1, 3)}, "slot_minutes": 30}
+        fields = slots | {
+            "store_id": store_id,
+            "version": 1,
+            "lat": lat,
+            "lon": lon,
+            "kind": kind,
+            "active": True,
+        }
         return self._reference(STORES.name, store_id, fields | ({"market": market} if market else {}))
 
     def _guide(self, guide_id, at_s=0.0):
@@ -174,8 +182,15 @@ class World:
             return before._replace(value=orjson.dumps(value | {"value_fen": 1}))
         if self.rng.random() < 0.7:
             return before._replace(value=orjson.dumps(value | {"version": 2, "needs": ["suits"]}))
-        cancelled = orjson.dumps(value | {"version": 2, "status": "cancelled"})
-        return before._replace(value=cancelled, name=None, reason="unsupported")
+        status = self.rng.choice(("changed", "changed", "cancelled", "arrived", "no_show"))
+        moved = {"starts_at_ms": self._visit_ms()}
+        moved["ends_at_ms"] = moved["starts_at_ms"] + 3_600_000
+        version = {"version": self.rng.randint(1, 4), "status": status}
+        return before._replace(value=orjson.dumps(value | version | (moved if status == "changed" else {})))
+
+    def _visit_ms(self):
+        """About a day ahead, which is from when on a guide is needed."""
+        return BEGIN_MS + 86_400_000 + self.rng.choice((-3_600_000, 1_000, 4_000, 8_000, 12_000))
 
     def _fields(self, topic, name, at_s):
         fields = {
@@ -186,14 +201,19 @@ class World:
         }
         if topic is RESERVATIONS:
             store_id = self.rng.choice(self._stores)
-            starts_at_ms = BEGIN_MS + 86_400_000
-            return fields | {
-                "version": 1,
-                "store_id": store_id,
-                "starts_at_ms": starts_at_ms,
-                "ends_at_ms": starts_at_ms + 3_600_000,
-                "status": "booked",
-            }
+            starts_at_ms = self._visit_ms()
+            return (
+                fields
+                | {
+                    "version": 1,
+                    "store_id": store_id,
+                    "starts_at_ms": starts_at_ms,
+                    "ends_at_ms": starts_at_ms + 3_600_000,
+                    "status": "booked",
+                    "service": self.rng.choice(("fit", "fit", "talk")),
+                }
+                | ({"hold_until_ms": BEGIN_MS + 9_000} if self.rng.random() < 0.2 else {})
+            )
         place = self.rng.choices(("position", "store", "nowhere"), (6, 3, 1))[0]
         if place == "position":
             fields |= {"lat": 31 + self.rng.random() / 5, "lon": 121 + self.rng.random() / 5}

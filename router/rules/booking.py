@@ -1,0 +1,102 @@
+"""Reservations: the slots that they take, when somebody has to be there, what a later version brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import quote
+
+from router.rules.intake import Move, Request, cause_of
+from router.rules.offers import Made
+from router.rules.responding import Past, rung_now, steps_of, tried
+from scoring.policy import Policy
+from topics.assignments import Rung
+from topics.reservations import Reservation
+from topics.stores import Store
+
+#: A slot lasts so long where the store does not say.
+SLOT_MINUTES = 30
+#: Slots that one reservation may overlap.
+SLOTS_MAX = 96
+_MINUTE_MS = 60_000
+#: Who books further ahead than their guide is needed waits at this rung until then.
+AHEAD: Rung = "store"
+
+
+def slots_of(reservation: Reservation, store: Store | None) -> tuple[str, ...]:
+    """The slots that a reservation overlaps, ``n:store|service|start_ms``; none where the store has no limit.
+
+    ``n`` is how often each may be taken. Slots begin at multiples of the store's ``slot_minutes``, UTC.
+    """
+    most = None if store is None else store.slots.get(reservation.service or "")
+    if store is None or most is None:
+        return ()
+    length_ms = (store.slot_minutes or SLOT_MINUTES) * _MINUTE_MS
+    first = reservation.starts_at_ms - reservation.starts_at_ms % length_ms
+    name = f"{reservation.store_id}|{quote(reservation.service or '', safe='')}"
+    return tuple(f"{most}:{name}|{at}" for at in range(first, reservation.ends_at_ms, length_ms))
+
+
+def trouble(reservation: Reservation, slots: int, policy: Policy) -> str | None:
+    """Why a reservation cannot be followed, for whoever sent it."""
+    if slots > SLOTS_MAX:
+        return f"ends_at_ms: it overlaps {slots} slots, at most {SLOTS_MAX}"
+    if reservation.ends_at_ms - reservation.occurred_at_ms > policy.book_days_max * 86_400_000:
+        return f"ends_at_ms: more than book_days_max ({policy.book_days_max} days) ahead"
+    return None
+
+
+def guide_needed_ms(event: Reservation, policy: Policy) -> int:
+    """From when on a guide is occupied by a reservation, epoch ms; before that only its slot is."""
+    return event.hold_until_ms or event.starts_at_ms - policy.horizon_h * 3_600_000
+
+
+def is_ahead(request: Request, policy: Policy, now_ms: int) -> bool:
+    """Whether nobody is looked for yet."""
+    event = request.event
+    if not isinstance(event, Reservation) or event.status == "arrived":
+        return False
+    return now_ms < guide_needed_ms(event, policy)
+
+
+def understand_version(
+    request: Request, past: Past, now_ms: int, policy: Policy, there: Callable[[str, int], bool]
+) -> Request:
+    """What this version of a reservation is, by what is known of it: a new one, or what happens to it.
+
+    ``there(guide_id, at_ms)``: whether a guide is on shift then.
+    """
+    event = request.event
+    if not isinstance(event, Reservation):
+        return request
+    if past.cell is None or not past.steps:
+        if event.status in {"cancelled", "no_show"}:
+            return replace(request, over=True)
+        return request
+    if event.status == "booked" and event.version <= first_version(past):
+        return request
+    steps = steps_of(past)
+    action = {"booked": "changed"}.get(event.status, event.status)
+    if action == "changed" and not _keeps(steps[-1], event, policy, now_ms, there):
+        action = "rebooked"
+    asks = action in {"rebooked", "arrived"} and not is_ahead(request, policy, now_ms)
+    return replace(
+        request,
+        slots=request.slots if action in {"changed", "rebooked"} else "",
+        move=Move(action, cause_of(event), asks=asks, tried=tried(steps), rung=rung_now(steps)),
+    )
+
+
+def first_version(past: Past) -> int:
+    """The version by which a reservation was first routed."""
+    kind = steps_of(past)[0].cause.partition("|")[0]
+    return int(kind.partition("/")[2] or 0)
+
+
+def _keeps(
+    newest: Made, event: Reservation, policy: Policy, now_ms: int, there: Callable[[str, int], bool]
+) -> bool:
+    """Whether the guide who holds it, if any, goes on to do so: a change keeps the guide when possible."""
+    if newest.state == "waiting":
+        return True
+    return now_ms >= guide_needed_ms(event, policy) and there(newest.choice[0], event.starts_at_ms)
