@@ -193,7 +193,7 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
         "respond_by_ms": step.respond_by_ms or None,
         "record": _record(step.record),
     }
-    if seq == 1 or (step.cause == "|".join(cause_of(event)) and isinstance(event, Reservation)):
+    if seq == 1 or (request.slots and step.cause == "|".join(cause_of(event))):
         asked = "reservation" if isinstance(event, Reservation) else "lead"
         common |= {"digest": request.digest if seq == 1 else None, asked: event}
         if step.state not in FINAL_STATES:

@@ -85,6 +85,9 @@ class Simulation:
             self.loop.run_until(SETTLED_S)
         self.loop.run_until(DRAINED_S, self._drained)
         self.loop.run_until(self.loop.now_s + COLUMNS_S)
+        while not self._drained() and self.loop.now_s < DRAINED_S:  # somebody's pause was over
+            self.loop.run_until(DRAINED_S, self._drained)
+            self.loop.run_until(self.loop.now_s + COLUMNS_S)
         found = [] if self._drained() else ["stuck: not everything was read to its end"]
         return (
             found
