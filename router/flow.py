@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
@@ -57,7 +58,9 @@ class Flow:
     async def _place(self, batch: list[Request], policy: Policy, routed: Routed) -> list[Outgoing]:
         roster = self.reference.roster
         wanted = columns([request.event for request in batch], roster)
-        homes, now_ms = await self.arbiter.fix_cells(proposals(batch, wanted, roster, policy))
+        homes, now_ms = await self.arbiter.fix_cells(
+            proposals(batch, wanted, roster, policy), partial(self.reference.in_charge, policy)
+        )
         settle(wanted, batch, homes, roster)
         tiers = self.reference.tiers(batch)
         wanted.tier = tier_numbers(tiers)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from router.rules.intake import Request
+from router.rules.ownership import DAY_MS, Charge, Standing, charges
 from router.timezones import zone
 from router.traffic import Traffic
 from scoring.build import build, compact
@@ -22,7 +23,7 @@ from scoring.update import put_guides, put_stores, remove_guides, remove_stores
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES, Topic
 from topics.codec import BadEventError, decode
 from topics.fields import Tier
-from topics.guides import Guide, Presence
+from topics.guides import Delegation, Guide, Presence
 from topics.members import Member
 from topics.policies import Policy as PolicyEvent
 from topics.stores import Store
@@ -49,6 +50,8 @@ class Reference:
         self._events: dict[str, dict[str, Any]] = {topic.name: {} for topic in REFERENCE_TOPICS}
         self._policies: dict[str, Policy] = {}
         self._default = Policy()
+        #: Guides whose members are run by a team at some time.
+        self._delegates: dict[str, Delegation] = {}
         self._changed_stores: set[str] = set()
         self._changed_guides: set[str] = set()
         #: Store to the guides who wait for it: they are nobody's as long as nobody knows it.
@@ -94,6 +97,11 @@ class Reference:
             self._changed_stores.add(identity)
         elif topic in {GUIDES, PRESENCE}:
             self._changed_guides.add(identity)
+        if topic is GUIDES:
+            guide = self._events[GUIDES.name].get(identity)
+            self._delegates.pop(identity, None)
+            if guide is not None and guide.delegate is not None:
+                self._delegates[identity] = guide.delegate
 
     def refresh(self, now_ms: int) -> list[CapacityRow]:
         """Bring the columns up to what has changed; what Redis has to be told comes back.
@@ -238,7 +246,7 @@ class Reference:
         """Group requests by the policy that rules them; most often there is one group."""
         groups: dict[int, tuple[Policy, list[Request]]] = {}
         for request in requests:
-            policy = self._policies.get(request.event.brand, self._default)
+            policy = self.policy(request.event.brand)
             groups.setdefault(id(policy), (policy, []))[1].append(request)
         return list(groups.values())
 
@@ -251,6 +259,23 @@ class Reference:
             member = members.get(f"{event.brand}/{event.member_id}")
             out.append(event.tier or (member.tier if member else None) or "prospect")
         return out
+
+    def policy(self, brand: str) -> Policy:
+        """The policy that rules a brand."""
+        return self._policies.get(brand, self._default)
+
+    def in_charge(
+        self, policy: Policy, brands: Sequence[str], standings: Sequence[Standing], now_ms: int
+    ) -> list[Charge]:
+        """Who is in charge of members of these brands now, as the roster knows the guides."""
+        loan_max_ms = policy.loan_days_max * DAY_MS
+        return charges(brands, standings, now_ms, loan_max_ms, self._delegates, self.roster)
+
+    def contact_cap(self, brand: str, member_id: str) -> int:
+        """How often a day a member is contacted at most."""
+        member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
+        cap = None if member is None else member.contact_cap
+        return self.policy(brand).contact_cap_per_day if cap is None else int(cap)
 
     def cell_of_guide(self, brand: str, guide_id: str) -> str:
         """The cell of a guide's store; '' for a guide nobody knows."""

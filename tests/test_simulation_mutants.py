@@ -166,12 +166,24 @@ def an_older_capacity_counts(patch):
 
 
 def an_older_owner_counts(patch):
+    patch.setattr("router.rules.ownership._order", lambda _: ())
+
+
+def a_contract_is_written_over_another_one(patch):
     def bind(db, keys, args):
+        args = list(args)
         for i, key in enumerate(keys):
-            at, owner, cell = args[3 * i : 3 * i + 3]
-            db.hset(key, {b"owner": owner, b"owner_cell": cell, b"owner_at": at})
+            args[5 * i] = db.hget(key, b"facts") or b""
+        return scripts.bind(db, keys, args)
 
     patch.setitem(scripts.SCRIPTS, "bind", bind)
+
+
+def an_older_touch_counts(patch):
+    def latest(db, key, name, at, *, keep_ms=None, most=0):  # noqa: ARG001
+        db.zadd(key, name, int(at))
+
+    patch.setattr(scripts, "_latest", latest)
 
 
 def the_last_record_of_a_seq_wins(patch):
@@ -324,6 +336,8 @@ MUTANTS = {
     a_cell_is_not_remembered: "double_assigned:",
     an_older_capacity_counts: "went back to version",
     an_older_owner_counts: "owners:",
+    a_contract_is_written_over_another_one: "owners:",
+    an_older_touch_counts: "touches:",
     the_last_record_of_a_seq_wins: "journeys:",
     a_kept_record_gets_no_card_again: "inboxes:",
     an_inbox_without_the_guard_of_seq: "feeds:",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
-from topics.fields import RequestKind
+from topics.fields import Event, RequestKind
 from topics.leads import Lead
 from topics.reservations import Reservation
 
-RefusalReason = BadReason | Literal["bug", "conflict", "unsupported"]
+RefusalReason = BadReason | Literal["bug", "conflict", "transfer_budget", "unsupported"]
+
+E = TypeVar("E", bound=Event)
 
 
 class Record(Protocol):
@@ -62,6 +64,18 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
         else:
             (requests if isinstance(result, Request) else refusals).append(result)  # type: ignore[arg-type]
     return requests, refusals
+
+
+def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[E, Record]], list[Refusal]]:
+    """Decode a batch of a topic that asks for no routing; both lists keep the order of the records."""
+    events: list[tuple[E, Record]] = []
+    refusals: list[Refusal] = []
+    for record in records:
+        try:
+            events.append((decode(event_type, record.value), record))
+        except BadEventError as error:
+            refusals.append(Refusal(record, error.reason, error.detail))
+    return events, refusals
 
 
 def _lead(record: Record) -> Request:

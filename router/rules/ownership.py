@@ -1,34 +1,281 @@
-"""Who is responsible for a member, as far as routing asks today: the latest bind or unbind counts."""
+"""Who is responsible for a member: a contract, worked out from what was said about it.
+
+What was said are facts, and the contract follows from the set of them in the order in which they happened:
+so repeats change nothing and any order of arrival ends at the same contract. Only the newest facts of a
+member are kept; what is older counts no more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from router.rules.intake import Record, Refusal
-from topics.bindings import Binding
-from topics.codec import BadEventError, decode
+import msgspec
 
-#: Brand, member, since when, owner or '', the owner's cell or ''.
-Bound = tuple[str, str, int, str, str]
+from scoring.arrays import I32s
+from scoring.roster import Roster
+from topics.bindings import Binding, BindingKind
+from topics.guides import Delegation
+
+DAY_MS = 86_400_000
+#: A member can be moved so often in so long. The limits are WeCom's, not a brand's: they are no policy.
+TRANSFERS_MAX, TRANSFERS_SPAN_MS = 2, 90 * DAY_MS
+#: How many facts of a member are kept that say who owns, and how many others.
+FACTS_MAX = 16
+_OWNING: frozenset[BindingKind] = frozenset({"bind", "unbind", "transfer_done"})
 
 
-def read_bindings(
-    records: Sequence[Record], cell_of: Callable[[str, str], str]
-) -> tuple[list[Bound], list[Refusal]]:
-    """Decode a batch of ``bindings``; ``cell_of(brand, guide)`` is '' for a guide nobody knows."""
-    bound: list[Bound] = []
-    refusals: list[Refusal] = []
-    for record in records:
-        try:
-            binding = decode(Binding, record.value)
-        except BadEventError as error:
-            refusals.append(Refusal(record, error.reason, error.detail))
-            continue
-        if binding.kind not in {"bind", "unbind"}:
-            # set aside whole until lending and transfer have rules of their own
-            refusals.append(Refusal(record, "unsupported", f"kind {binding.kind} is not followed yet"))
-            continue
-        owner = (binding.guide_id or binding.to_guide_id or "") if binding.kind == "bind" else ""
-        cell = cell_of(binding.brand, owner) if owner else ""
-        bound.append((binding.brand, binding.member_id, binding.occurred_at_ms, owner, cell))
-    return bound, refusals
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A binding without whom it is about."""
+
+    at_ms: int
+    command_id: str
+    kind: BindingKind
+    guide_id: str | None = None
+    to_guide_id: str | None = None
+    until_ms: int | None = None
+    share_bp: int | None = None
+    reason: str = ""
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def to(self) -> str:
+        """Whom a loan or a transfer goes to; the one guide that is named, if only one is."""
+        return self.to_guide_id or self.guide_id or ""
+
+
+class Loan(NamedTuple):
+    """Somebody else serves the member, until it ends by itself or is returned."""
+
+    to: str
+    at_ms: int
+    until_ms: int | None
+    share_bp: int | None = None
+
+
+class Transfer(NamedTuple):
+    """A hard transfer that was started; who is responsible stays so until it is done."""
+
+    to: str
+    started_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """``owner`` is '' where nobody is bound: the member then is in the brand's own queue.
+
+    ``since_ms`` since when it is so, -1 for ever, by which ``reason`` and ``evidence``; ``spent_ms`` when
+    hard transfers were started or made, but for those vetoed; ``refused`` the commands over their budget.
+    """
+
+    facts: tuple[Fact, ...] = ()
+    owner: str = ""
+    since_ms: int = -1
+    reason: str = ""
+    evidence: tuple[str, ...] = ()
+    loan: Loan | None = None
+    transfer: Transfer | None = None
+    spent_ms: tuple[int, ...] = ()
+    refused: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What routing reads of a member: the contract's owner and loan, and what touches tell.
+
+    ``acts`` when each guide last did something for the member, the latest first; ``last_in_ms`` when the
+    member last did something, -1 unknown.
+    """
+
+    owner: str = ""
+    since_ms: int = -1
+    loan: Loan | None = None
+    acts: Mapping[str, int] = field(default_factory=dict)
+    last_in_ms: int = -1
+
+
+class Charge(NamedTuple):
+    """Who is responsible now ('' for nobody), their cell, and when they last did something for the member."""
+
+    guide_id: str = ""
+    cell: str = ""
+    acted_ms: int = -1
+
+
+Since = tuple[str, int]
+"""A guide, or '', and since when."""
+InCharge = Callable[[Sequence[str], Sequence[Standing], int], list[Charge]]
+"""From brands, standings and the time to who is in charge of each."""
+
+
+def fact_of(binding: Binding) -> Fact:
+    """What a binding says."""
+    return Fact(
+        binding.occurred_at_ms,
+        binding.command_id,
+        binding.kind,
+        binding.guide_id,
+        binding.to_guide_id,
+        binding.until_ms,
+        binding.share_bp,
+        binding.reason or "",
+        binding.evidence,
+    )
+
+
+def follow(held: Contract, news: Iterable[Fact]) -> Contract:
+    """The contract with these facts; ``refused`` names those over the budget, which change nothing else."""
+    facts: dict[str, Fact] = {}
+    for fact in (*held.facts, *news):
+        known = facts.get(fact.command_id)
+        # the same id with other content is an error of the sender: one of the two is taken, always the same
+        if known is None or _order(fact) < _order(known):
+            facts[fact.command_id] = fact
+    made = _contract(facts.values())
+    owning = [fact for fact in made.facts if fact.kind in _OWNING]
+    others = [fact for fact in made.facts if fact.kind not in _OWNING]
+    if max(len(owning), len(others)) <= FACTS_MAX:
+        return made
+    return replace(_contract([*owning[-FACTS_MAX:], *others[-FACTS_MAX:]]), refused=made.refused)
+
+
+def _order(fact: Fact) -> tuple[int, str, bytes]:
+    return fact.at_ms, fact.command_id, msgspec.json.encode(fact)
+
+
+def _contract(facts: Iterable[Fact]) -> Contract:
+    made = Contract(tuple(sorted(facts, key=_order)))
+    for fact in made.facts:
+        made = _RULES[fact.kind](made, fact)
+    return made
+
+
+def _bind(held: Contract, fact: Fact) -> Contract:
+    return _owned(held, fact, fact.guide_id or fact.to)
+
+
+def _unbind(held: Contract, fact: Fact) -> Contract:
+    """One that names a guide ends that guide's contract only: the member may have found another since."""
+    return _owned(held, fact, "") if fact.guide_id in {None, held.owner} else held
+
+
+def _owned(held: Contract, fact: Fact, owner: str) -> Contract:
+    """A new owner is not bound by what the one before had lent."""
+    return replace(
+        held,
+        owner=owner,
+        since_ms=fact.at_ms,
+        reason=fact.reason,
+        evidence=fact.evidence,
+        loan=held.loan if owner == held.owner else None,
+    )
+
+
+def _lend(held: Contract, fact: Fact) -> Contract:
+    """Only who owns can lend."""
+    lender = (fact.guide_id if fact.to_guide_id else None) or held.owner
+    if not held.owner or lender != held.owner:
+        return held
+    return replace(held, loan=Loan(fact.to, fact.at_ms, fact.until_ms, fact.share_bp))
+
+
+def _return(held: Contract, _: Fact) -> Contract:
+    return replace(held, loan=None)
+
+
+def _transfer_started(held: Contract, fact: Fact) -> Contract:
+    made = _spend(held, fact)
+    pending = Transfer(fact.to, fact.at_ms)
+    return made if fact.command_id in made.refused else replace(made, transfer=pending)
+
+
+def _transfer_done(held: Contract, fact: Fact) -> Contract:
+    """The end of what was started, or a transfer whose start nobody told."""
+    made = _spend(held, fact) if held.transfer is None else replace(held, transfer=None)
+    return made if fact.command_id in made.refused else _owned(made, fact, fact.to)
+
+
+def _transfer_vetoed(held: Contract, _: Fact) -> Contract:
+    """What the customer vetoes was no transfer, so it spends nothing."""
+    return held if held.transfer is None else replace(held, transfer=None, spent_ms=held.spent_ms[:-1])
+
+
+def _spend(held: Contract, fact: Fact) -> Contract:
+    recent = sum(fact.at_ms - at_ms < TRANSFERS_SPAN_MS for at_ms in held.spent_ms)
+    if recent >= TRANSFERS_MAX:
+        return replace(held, refused=held.refused | {fact.command_id})
+    return replace(held, spent_ms=(*held.spent_ms, fact.at_ms))
+
+
+_RULES: dict[BindingKind, Callable[[Contract, Fact], Contract]] = {
+    "bind": _bind,
+    "unbind": _unbind,
+    "lend": _lend,
+    "return": _return,
+    "transfer_started": _transfer_started,
+    "transfer_done": _transfer_done,
+    "transfer_vetoed": _transfer_vetoed,
+}
+
+
+def responsible(held: Contract | Standing, now_ms: int, loan_max_ms: int) -> Since:
+    """Who serves the member now, and since when: the borrower while the loan lasts, else the owner.
+
+    A loan ends by the clock, without a word, at the latest ``loan_max_ms`` after it was made.
+    """
+    loan = held.loan
+    if loan is not None:
+        end_ms = loan.at_ms + loan_max_ms
+        if now_ms < (end_ms if loan.until_ms is None else min(loan.until_ms, end_ms)):
+            return loan.to, loan.at_ms
+    return held.owner, held.since_ms
+
+
+def charges(  # noqa: PLR0913, PLR0917 - what the answer hangs on
+    brands: Sequence[str],
+    standings: Sequence[Standing],
+    now_ms: int,
+    loan_max_ms: int,
+    delegates: Mapping[str, Delegation],
+    roster: Roster,
+) -> list[Charge]:
+    """Who is in charge of each member: the responsible guide, or the team that runs the guide's members.
+
+    ``delegates`` are those of ``brand/guide``. An owner whom the roster does not know is nobody.
+    """
+    out = [Charge()] * len(standings)
+    owned = [row for row, standing in enumerate(standings) if standing.owner]
+    whose = [responsible(standings[row], now_ms, loan_max_ms) for row in owned]
+    if delegates:
+        whose = [
+            _delegated(delegates.get(f"{brands[row]}/{each[0]}"), each, now_ms)
+            for row, each in zip(owned, whose, strict=True)
+        ]
+    rows = _rows(roster, brands, owned, whose)
+    # a borrower or a team whom nobody knows leaves the member with the owner
+    for at in [at for at, known in enumerate(rows.tolist()) if known < 0]:
+        standing = standings[owned[at]]
+        whose[at] = (standing.owner, standing.since_ms)
+        rows[at] = roster.guide_row(brands[owned[at]], standing.owner)
+    cells = roster.store_cell.take(roster.guide_store.take(rows)).tolist()
+    for row, (guide_id, since_ms), known, cell in zip(owned, whose, rows.tolist(), cells, strict=True):
+        if known >= 0:
+            acted_ms = max(since_ms, standings[row].acts.get(guide_id, -1))
+            out[row] = Charge(guide_id, roster.cells[cell], acted_ms)
+    return out
+
+
+def _rows(roster: Roster, brands: Sequence[str], owned: Sequence[int], whose: Sequence[Since]) -> I32s:
+    return roster.guide_ids.rows([brands[row] for row in owned], [guide_id for guide_id, _ in whose])
+
+
+def _delegated(given: Delegation | None, whose: Since, now_ms: int) -> Since:
+    if given is None or not given.from_ms <= now_ms < given.until_ms:
+        return whose
+    return given.team_id, given.from_ms
+
+
+def nobody_in_charge(brands: Sequence[str], _: Sequence[Standing], __: int) -> list[Charge]:
+    """Where nobody knows the guides."""
+    return [Charge()] * len(brands)

@@ -10,6 +10,7 @@ import numpy as np
 
 from router.rules.intake import Request
 from router.rules.offers import Offer, Terms, offer
+from router.rules.ownership import Charge, Standing
 from scoring.arrays import Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy
@@ -38,10 +39,24 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a request is decided and who is responsible for its member ('' for nobody)."""
+    """Where a request is decided, and what is known of its member.
+
+    ``owner_id`` is the guide who is responsible ('' for nobody), ``acted_ms`` when that one last did
+    something for the member, ``last_id`` the guide who did so last of all, ``last_in_ms`` when the member
+    last did something; -1 unknown.
+    """
 
     cell: str
     owner_id: str
+    acted_ms: int = -1
+    last_id: str = ""
+    last_in_ms: int = -1
+
+
+def home_of(cell: str, charge: Charge, standing: Standing) -> Home:
+    """The home of a request that is decided in a cell."""
+    last_id = next(iter(standing.acts), "")
+    return Home(cell, charge.guide_id, charge.acted_ms, last_id, standing.last_in_ms)
 
 
 def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy: Policy) -> list[Proposal]:
@@ -71,11 +86,17 @@ def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy
 
 
 def settle(wanted: Requests, batch: Sequence[Request], homes: Sequence[Home], roster: Roster) -> None:
-    """Enter the fixed cell and the owner of each request into its columns."""
+    """Enter the fixed cell of each request and what is known of its member into its columns."""
     wanted.cell[:] = [roster.cell_row(home.cell) for home in homes]
-    owned = [row for row, home in enumerate(homes) if home.owner_id]
-    brands = [batch[row].event.brand for row in owned]
-    wanted.owner_row[owned] = roster.guide_ids.rows(brands, [homes[row].owner_id for row in owned])
+    wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
+    wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
+    for column, guides in (
+        (wanted.owner_row, [home.owner_id for home in homes]),
+        (wanted.last_row, [home.last_id for home in homes]),
+    ):
+        named = [row for row, guide_id in enumerate(guides) if guide_id]
+        brands = [batch[row].event.brand for row in named]
+        column[named] = roster.guide_ids.rows(brands, [guides[row] for row in named])
 
 
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of

@@ -43,8 +43,11 @@ SCRIPTS = (
     "journey",
     "mark",
     "members",
+    "remind",
     "restore",
     "set_capacity",
+    "touch",
+    "window",
 )
 
 #: Replies that pass by themselves or by an operator's hand, as redis-py names them ...

@@ -14,13 +14,14 @@ CLOCK = b"|"
 
 
 def bind(db, keys, args):
-    changed = 0
+    out = []
     for i, key in enumerate(keys):
-        at, owner, cell = args[3 * i : 3 * i + 3]
-        if int(at) > int(db.hget(key, b"owner_at") or -1):
-            db.hset(key, {b"owner": owner, b"owner_cell": cell, b"owner_at": at})
-            changed += 1
-    return changed
+        read, *fields = args[5 * i : 5 * i + 5]
+        same = (db.hget(key, b"facts") or b"") == read
+        if same:
+            db.hset(key, dict(zip((b"facts", b"owner", b"owner_at", b"loan"), fields, strict=True)))
+        out.append(int(same))
+    return out
 
 
 def claim(db, keys, args):
@@ -171,7 +172,63 @@ def mark(db, keys, args):
 
 def members(db, keys, args):
     assert not args
-    return [(db.hget(key, b"owner") or b"") + b" " + (db.hget(key, b"owner_cell") or b"") for key in keys]
+    out = [db.now_ms()]
+    for key, acts in zip(keys[::2], keys[1::2], strict=True):
+        owner, since, loan = (db.hget(key, name) for name in (b"owner", b"owner_at", b"loan"))
+        done = [part for name, at in reversed(db.zrange(acts, 0, -1)) for part in (name, b"%d" % at)]
+        text = b"|".join((owner or b"", since or b"", loan or b"||"))
+        out.append(b" ".join((text, *done)) if owner is not None or done else b"")
+    return out
+
+
+def touch(db, keys, args):
+    keep_ms, guides_max, contacts_max, track_max, *rest = args
+    three, five = zip(*[iter(keys)] * 3, strict=True), zip(*[iter(rest)] * 5, strict=True)
+    for (acts, contacts, track), (at, entry, actor, contact, came_in) in zip(three, five, strict=True):
+        _latest(db, track, entry, at, keep_ms=keep_ms, most=int(track_max))
+        if contact:
+            _latest(db, contacts, contact, at, keep_ms=keep_ms, most=int(contacts_max))
+        if came_in == b"1":
+            _latest(db, acts, b"|", at, keep_ms=keep_ms)
+        if actor:
+            _latest(db, acts, actor, at, keep_ms=keep_ms)
+            guides = [name for name, _ in db.zrange(acts, 0, -1) if name != b"|"]
+            for name in guides[: -int(guides_max)]:
+                db.zrem(acts, name)
+
+
+def _latest(db, key, name, at, *, keep_ms=None, most=0):
+    """The later time of a name counts; the ``most`` latest names are kept."""
+    db.zadd(key, name, max(int(at), db.hgetall(key).get(name, 0)))
+    for older, _ in db.zrange(key, 0, -1)[:-most] if most else ():
+        db.zrem(key, older)
+    if keep_ms is not None:
+        db.pexpire(key, keep_ms)
+
+
+def window(db, keys, args):
+    action, *rest = args
+    for key, member, at in zip(keys, rest[::2], rest[1::2], strict=True):
+        if action == b"open":
+            _latest(db, key, member, at)
+        elif db.hgetall(key).get(member) == int(at):
+            db.zrem(key, member)
+
+
+def remind(db, keys, args):
+    now, day, *rest = args
+    out = []
+    for key, lead, most in zip(keys, rest[::2], rest[1::2], strict=True):
+        for name, at in db.zrange(key, 0, -1):
+            if at <= int(now) - int(day):
+                db.zrem(key, name)
+        held = db.hgetall(key)
+        through = lead in held or len(held) < int(most)
+        if through and lead not in held:
+            db.zadd(key, lead, int(now))
+            db.pexpire(key, day)
+        out.append(int(through))
+    return out
 
 
 def fix_cells(db, keys, args):
@@ -241,7 +298,10 @@ SCRIPTS = {
         journey,
         mark,
         members,
+        remind,
         restore,
         set_capacity,
+        touch,
+        window,
     )
 }

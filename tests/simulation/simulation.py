@@ -15,10 +15,10 @@ from tests.simulation.loop import Loop
 from tests.simulation.redis import Server
 from tests.simulation.worker import Worker
 from tests.simulation.world import BEGIN_MS, World
-from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS, TOUCHES
 from topics.codec import partition_of
 
-WORK = (LEADS.name, RESERVATIONS.name, BINDINGS.name, ASSIGNMENTS.name)
+WORK = (LEADS.name, RESERVATIONS.name, BINDINGS.name, TOUCHES.name, ASSIGNMENTS.name)
 #: What was late before the healing has happened by then.
 SETTLED_S = HEALED_S + 12
 #: Everything is done by then, or something is stuck.
