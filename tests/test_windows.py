@@ -96,7 +96,7 @@ def test_the_owner_is_reminded_by_a_lead_that_is_for_nobody_else(server):
     remind(server, story, touches=[came_in("m")])
 
 
-def test_f07_a_reminder_comes_again_to_the_byte_until_the_broker_has_it_and_never_after(server):
+def test_a_reminder_comes_again_to_the_byte_until_the_broker_has_it_and_never_after(server):
     """A worker that dies in between leaves it due; the id makes one lead of both."""
 
     async def story(windows):

@@ -8,7 +8,8 @@ member are kept; what is older counts no more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -80,8 +81,7 @@ class Contract:
     refused: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What routing reads of a member: the contract's owner and loan, and what touches tell.
 
     ``acts`` when each guide last did something for the member, the latest first; ``last_in_ms`` when the
@@ -91,7 +91,7 @@ class Standing:
     owner: str = ""
     since_ms: int = -1
     loan: Loan | None = None
-    acts: Mapping[str, int] = field(default_factory=dict)
+    acts: Mapping[str, int] = MappingProxyType({})
     last_in_ms: int = -1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,8 +37,7 @@ class Proposal:
     owner_first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """Where a request is decided, and what is known of its member.
 
     ``owner_id`` is the guide who is responsible ('' for nobody), ``acted_ms`` when that one last did

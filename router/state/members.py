@@ -123,11 +123,8 @@ def fields_of(contract: Contract) -> dict[str, bytes]:
 def _standing(text: bytes) -> Standing:
     head, *acts = text.decode().split(" ")
     owner, since, borrower, begun, until = head.split("|")
-    done = dict(zip(acts[::2], map(int, acts[1::2]), strict=True)) if acts else {}
-    return Standing(
-        owner,
-        int(since or -1),
-        Loan(borrower, int(begun), int(until) if until else None) if borrower else None,
-        done,
-        done.pop(keys.ITSELF, -1),
-    )
+    loan = Loan(borrower, int(begun), int(until) if until else None) if borrower else None
+    if not acts:
+        return Standing(owner, int(since or -1), loan)
+    done = dict(zip(acts[::2], map(int, acts[1::2]), strict=True))
+    return Standing(owner, int(since or -1), loan, done, done.pop(keys.ITSELF, -1))
