@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from router.rules.charge import Charge, Standing, charges
 from router.rules.intake import Request
-from router.rules.ownership import DAY_MS, Charge, Standing, charges
+from router.rules.ownership import DAY_MS
 from router.timezones import zone
 from router.traffic import Traffic
 from scoring.build import build, compact
@@ -276,6 +277,11 @@ class Reference:
         member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
         cap = None if member is None else member.contact_cap
         return self.policy(brand).contact_cap_per_day if cap is None else int(cap)
+
+    def works(self, brand: str, guide_id: str) -> bool:
+        """Whether a guide is known and active, and the store is."""
+        row = self.roster.guide_row(brand, guide_id)
+        return row >= 0 and bool(self.roster.guide_active[row])
 
     def cell_of_guide(self, brand: str, guide_id: str) -> str:
         """The cell of a guide's store; '' for a guide nobody knows."""

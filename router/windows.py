@@ -69,7 +69,8 @@ class Windows:
         asked = [
             (lead, charge.guide_id)
             for lead, count, charge in zip(leads, contacts, charges, strict=True)
-            if charge.guide_id and count < self.reference.contact_cap(brand, lead.member_id)
+            if self.reference.works(brand, charge.guide_id)
+            and count < self.reference.contact_cap(brand, lead.member_id)
         ]
         through = await self.members.let_through(
             [(brand, guide_id, lead.lead_id, policy.reminder_cap_per_day) for lead, guide_id in asked], now_ms

@@ -9,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.rules.ownership import (
-    DAY_MS,
-    FACTS_MAX,
-    Charge,
-    Contract,
-    Fact,
-    Loan,
-    Standing,
-    Transfer,
-    charges,
-    fact_of,
-    follow,
-    responsible,
-)
+from router.rules.charge import Charge, Standing, charges, responsible
+from router.rules.ownership import DAY_MS, FACTS_MAX, Contract, Fact, Loan, Transfer, fact_of, follow
 from router.rules.touches import HOUR_MS, MINUTE_MS, closes_ms, remind_ms, reminder, touched
 from router.state.members import fields_of
 from scoring.build import build
@@ -253,8 +241,11 @@ def test_a_bond_is_as_old_as_the_last_act_of_who_is_in_charge(roster):
     assert in_charge(roster, lent, NOW_MS + 5) == Charge("g", "b/m-s1", 8)
 
 
-def test_who_has_borrowed_and_left_leaves_the_member_with_the_owner(roster):
-    lent = Standing("g", 7, Loan("left", NOW_MS, None))
+@pytest.mark.parametrize("borrower", ["left", "resting"])
+def test_who_has_borrowed_and_left_leaves_the_member_with_the_owner(borrower):
+    guides = [guide("g"), guide("resting", "s2", active=False)]
+    roster = build([store("s1"), store("s2")], guides, [], capacity_default=9)
+    lent = Standing("g", 7, Loan(borrower, NOW_MS, None))
     assert in_charge(roster, lent) == Charge("g", "b/m-s1", 7)
 
 

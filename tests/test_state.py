@@ -18,8 +18,9 @@ from router.changes import Changes
 from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.replay import Replay
+from router.rules.charge import Charge, Standing
 from router.rules.offers import Answer, Offer
-from router.rules.ownership import Charge, Contract, Fact, Loan, Standing, follow
+from router.rules.ownership import Contract, Fact, Loan, follow
 from router.rules.placing import Home, Proposal
 from router.rules.restoring import Restored
 from router.rules.touches import Touched

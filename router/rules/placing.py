@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from router.rules.charge import Charge, Standing
 from router.rules.intake import Request
 from router.rules.offers import Offer, Terms, offer
-from router.rules.ownership import Charge, Standing
 from scoring.arrays import Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.rules.charge import InCharge, nobody_in_charge
 from router.rules.offers import Answer, Offer
-from router.rules.ownership import InCharge, nobody_in_charge
 from router.rules.placing import Home, Proposal, home_of
 from router.rules.restoring import Restored
 from router.state import keys

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from router.rules.ownership import DAY_MS, Contract, Fact, Loan, Standing, follow
+from router.rules.charge import Standing
+from router.rules.ownership import DAY_MS, Contract, Fact, Loan, follow
 from router.rules.touches import Touched
 from router.state import keys
 from router.state.redis import Item, Scripts, answered, checked
