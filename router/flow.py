@@ -9,14 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from router.errors import OutageError
 from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
 from router.reference import Reference
-from router.rules.intake import NOWHERE, Record, Refusal, Request, read, read_events
+from router.rules.intake import NOWHERE, Record, Refusal, Request, decoded, read
 from router.rules.offers import Answer
-from router.rules.placing import Home, at_visit, claim_order, offers, proposals, put_back, settle, waves
+from router.rules.placing import (
+    Home,
+    at_visit,
+    claim_order,
+    home_of,
+    offers,
+    proposals,
+    put_back,
+    settle,
+    waves,
+)
 from router.rules.reasons import winners
 from router.rules.responding import Understood, lead_of, outcomes, understand
 from router.state.arbiter import Arbiter, Past
@@ -61,7 +72,8 @@ class Flow:
             for policy, batch in self.reference.by_policy(fit):
                 wanted = columns([request.event for request in batch], self.reference.roster)
                 homes, now_ms = await self.arbiter.fix_cells(
-                    proposals(batch, wanted, self.reference.roster, policy)
+                    proposals(batch, wanted, self.reference.roster, policy),
+                    partial(self.reference.in_charge, policy),
                 )
                 out += await self._place(batch, wanted, homes, now_ms, policy, routed)
         await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
@@ -77,14 +89,14 @@ class Flow:
 
     async def follow(self, records: Sequence[Record]) -> Routed:
         """Follow a batch of responses, by which a lead may be offered again: the same way from there on."""
-        responses, refusals = read_events(Response, records)
+        responses, refusals = decoded(Response, records)
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
-        told = understand(responses, pasts, now_ms, self.reference.policy_of)
+        told = understand(responses, pasts, now_ms, self.reference.policy)
         routed = Routed([*refusals, *told.refusals])
         out = self.outbox.dead_letters(routed.refusals)
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self._homes(batch, told)
+            homes = await self._homes(batch, told, policy)
             out += await self._place(batch, wanted, homes, now_ms, policy, routed)
         await self.arbiter.park(told.early, now_ms + EARLY_MS)
         await self.publisher.publish(out)
@@ -97,20 +109,24 @@ class Flow:
             [(drain, NOWHERE) for drain, _ in drains],
             [past for _, past in drains],
             now_ms,
-            self.reference.policy_of,
+            self.reference.policy,
         )
         found: list[Response] = []
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self._homes(batch, told)
+            homes = await self._homes(batch, told, policy)
             _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
             chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
             found += [move.response for row in chosen if (move := batch[row].move) is not None]
         return found
 
-    async def _homes(self, batch: Sequence[Request], told: Understood) -> list[Home]:
-        owners = await self.arbiter.owners([(each.event.brand, each.event.member_id) for each in batch])
-        return [Home(told.cells[each.cause], owner) for each, owner in zip(batch, owners, strict=True)]
+    async def _homes(self, batch: Sequence[Request], told: Understood, policy: Policy) -> list[Home]:
+        brands = [request.event.brand for request in batch]
+        members = [(request.event.brand, request.event.member_id) for request in batch]
+        standings, now_ms = await self.arbiter.members.standings(members)
+        charges = self.reference.in_charge(policy, brands, standings, now_ms)
+        cells = [told.cells[request.cause] for request in batch]
+        return [home_of(*each) for each in zip(cells, charges, standings, strict=True)]
 
     def _judge(
         self, batch: Sequence[Request], wanted: Requests, homes: Sequence[Home], now_ms: int, policy: Policy

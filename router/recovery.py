@@ -14,10 +14,10 @@ from uuid import uuid4
 from router.projector import Projector
 from router.reference import Reference
 from router.rules.intake import Record
-from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
-from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
+from router.tracking import Tracking
+from topics.catalog import ASSIGNMENTS, BINDINGS, TOUCHES, Topic
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,12 @@ class Recovery:
         since_ms = None if everything else now_ms - self.window_ms
         projector = Projector(self.arbiter, lambda: self.reference.roster, lambda: _FOREVER_MS)
         applied = 0
+        tracking = Tracking(self.arbiter.members)
         async for records in self.read(BINDINGS, since_ms):
-            await self.arbiter.bind(read_bindings(records, self.reference.cell_of_guide)[0])
+            await tracking.bind(records)
+            applied += len(records)
+        async for records in self.read(TOUCHES, since_ms):
+            await tracking.touch(records)
             applied += len(records)
         async for records in self.read(ASSIGNMENTS, since_ms):
             await projector.project(records, overrule=everything)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from router.rules.booking import slots_of, trouble, understand_version
+from router.rules.charge import Charge, Standing, charges
 from router.rules.intake import Refusal, Request
+from router.rules.ownership import DAY_MS
 from router.rules.responding import Past
 from router.timezones import zone
 from router.traffic import Traffic
@@ -26,7 +28,7 @@ from scoring.update import put_guides, put_stores, remove_guides, remove_stores
 from topics.catalog import GUIDES, MEMBERS, POLICIES, PRESENCE, STORES, Topic
 from topics.codec import BadEventError, decode
 from topics.fields import Tier
-from topics.guides import Guide, Presence
+from topics.guides import Delegation, Guide, Presence
 from topics.members import Member
 from topics.policies import Policy as PolicyEvent
 from topics.reservations import Reservation
@@ -54,6 +56,8 @@ class Reference:
         self._events: dict[str, dict[str, Any]] = {topic.name: {} for topic in REFERENCE_TOPICS}
         self._policies: dict[str, Policy] = {}
         self._default = Policy()
+        #: Guides whose members are run by a team at some time.
+        self._delegates: dict[str, Delegation] = {}
         self._changed_stores: set[str] = set()
         self._changed_guides: set[str] = set()
         #: Store to the guides who wait for it: they are nobody's as long as nobody knows it.
@@ -100,6 +104,11 @@ class Reference:
             self._changed_stores.add(identity)
         elif topic in {GUIDES, PRESENCE}:
             self._changed_guides.add(identity)
+        if topic is GUIDES:
+            guide = self._events[GUIDES.name].get(identity)
+            self._delegates.pop(identity, None)
+            if guide is not None and guide.delegate is not None:
+                self._delegates[identity] = guide.delegate
 
     def refresh(self, now_ms: int) -> list[CapacityRow]:
         """Bring the columns up to what has changed; what Redis has to be told comes back.
@@ -243,7 +252,7 @@ class Reference:
         out: list[Request] = []
         refusals: list[Refusal] = []
         for request, past in zip(requests, pasts, strict=True):
-            event, policy = request.event, self.policy_of(request.event.brand)
+            event, policy = request.event, self.policy(request.event.brand)
             if not isinstance(event, Reservation):
                 continue
             store = self._events[STORES.name].get(f"{event.brand}/{event.store_id}")
@@ -291,13 +300,9 @@ class Reference:
         """Group requests by the policy that rules them and the time of their visit; most often it is one."""
         groups: dict[tuple[int, int | None], tuple[Policy, list[Request]]] = {}
         for request in requests:
-            policy = self.policy_of(request.event.brand)
+            policy = self.policy(request.event.brand)
             groups.setdefault((id(policy), request.visit_ms), (policy, []))[1].append(request)
         return list(groups.values())
-
-    def policy_of(self, brand: str) -> Policy:
-        """The policy that rules a brand now."""
-        return self._policies.get(brand, self._default)
 
     def tiers(self, batch: Sequence[Request]) -> list[Tier]:
         """The tier of each request: its own, else its member's, else prospect."""
@@ -308,6 +313,28 @@ class Reference:
             member = members.get(f"{event.brand}/{event.member_id}")
             out.append(event.tier or (member.tier if member else None) or "prospect")
         return out
+
+    def policy(self, brand: str) -> Policy:
+        """The policy that rules a brand."""
+        return self._policies.get(brand, self._default)
+
+    def in_charge(
+        self, policy: Policy, brands: Sequence[str], standings: Sequence[Standing], now_ms: int
+    ) -> list[Charge]:
+        """Who is in charge of members of these brands now, as the roster knows the guides."""
+        loan_max_ms = policy.loan_days_max * DAY_MS
+        return charges(brands, standings, now_ms, loan_max_ms, self._delegates, self.roster)
+
+    def contact_cap(self, brand: str, member_id: str) -> int:
+        """How often a day a member is contacted at most."""
+        member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
+        cap = None if member is None else member.contact_cap
+        return self.policy(brand).contact_cap_per_day if cap is None else int(cap)
+
+    def works(self, brand: str, guide_id: str) -> bool:
+        """Whether a guide is known and active, and the store is."""
+        row = self.roster.guide_row(brand, guide_id)
+        return row >= 0 and bool(self.roster.guide_active[row])
 
     def cell_of_guide(self, brand: str, guide_id: str) -> str:
         """The cell of a guide's store; '' for a guide nobody knows."""

@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.reference import REFERENCE_TOPICS, Reference
-from router.rules.intake import Record
-from router.rules.ownership import read_bindings
+from router.rules.intake import Record, decoded
+from router.rules.ownership import Contract, fact_of, follow
 from router.rules.restoring import Restored, cell_of, restored
+from router.rules.touches import Touched, remind_ms, touched
 from router.state import keys
+from router.state.members import CONTACTS_MAX, GUIDES_MAX, TRACK_MAX, Member, fields_of
 from router.traffic import CLOCK
 from topics.assignments import LIVE_STATES, Assignment, Turn
-from topics.catalog import ASSIGNMENTS, BINDINGS, Topic
+from topics.bindings import Binding
+from topics.catalog import ASSIGNMENTS, BINDINGS, TOUCHES, Topic
 from topics.codec import BadEventError, decode
+from topics.touches import Touch
 
 #: What has to be read, one group after the other: stores and guides before what refers to them.
-REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (REFERENCE_TOPICS, (BINDINGS,), (ASSIGNMENTS,))
+REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (REFERENCE_TOPICS, (BINDINGS, TOUCHES), (ASSIGNMENTS,))
 
 Lead = tuple[str, str, str]
 """Brand, kind, id."""
@@ -38,6 +42,8 @@ class Replay:
     brands: set[str] = field(default_factory=set)
     reference: Reference = field(default_factory=lambda: Reference(_unheard))
     _newest: dict[Lead, Assignment] = field(default_factory=dict)
+    _contracts: dict[Member, Contract] = field(default_factory=dict)
+    _windows: dict[Member, int] = field(default_factory=dict)
 
     def feed(self, topic: Topic, records: list[Record]) -> None:
         """Take records of one topic, in the order of their partition."""
@@ -46,6 +52,9 @@ class Replay:
                 self.reference.apply(topic, record.key, record.value)
         elif topic is BINDINGS:
             self._bind(records)
+        elif topic is TOUCHES:
+            for touch, _ in decoded(Touch, records)[0]:
+                self._touch(touched(touch))
         elif topic is ASSIGNMENTS:
             for record in records:
                 self._project(record)
@@ -61,6 +70,10 @@ class Replay:
             self.brands.add(cell.partition("/")[0])
         for cell in self.reference.cells:
             self._hash(keys.capacity(cell))[keys.MARK] = b"%d" % now_ms
+        for (brand, member_id), at_ms in self._windows.items():
+            # whoever was due before may have been seen to
+            if remind_ms(brand, member_id, at_ms, self.reference.policy(brand)) > now_ms:
+                self._hash(keys.windows(brand))[member_id] = at_ms
         for made in self._newest.values():
             self._decide(made, restored(made, self.reference.roster))
 
@@ -81,11 +94,25 @@ class Replay:
         return made
 
     def _bind(self, records: list[Record]) -> None:
-        for brand, member_id, at_ms, owner, cell in read_bindings(records, self.reference.cell_of_guide)[0]:
-            self.brands.add(brand)
-            held = self._hash(keys.member(brand, member_id))
-            if at_ms > int(held.get("owner_at", b"-1")):
-                held.update(owner=owner.encode(), owner_cell=cell.encode(), owner_at=b"%d" % at_ms)
+        for binding, _ in decoded(Binding, records)[0]:
+            member = (binding.brand, binding.member_id)
+            made = follow(self._contracts.get(member, Contract()), [fact_of(binding)])
+            self._contracts[member] = made
+            self.contents[keys.member(*member)] = fields_of(made)
+            self.brands.add(binding.brand)
+
+    def _touch(self, one: Touched) -> None:
+        member = (one.brand, one.member_id)
+        self.brands.add(one.brand)
+        _note(self._hash(keys.track(*member)), one.entry, one.at_ms, TRACK_MAX)
+        if one.contact:
+            _note(self._hash(keys.contacts(*member)), one.contact, one.at_ms, CONTACTS_MAX)
+        acts = self._hash(keys.acts(*member)) if one.actor or one.came_in else {}
+        if one.came_in:
+            _note(acts, keys.ITSELF, one.at_ms, len(acts) + 1)
+            self._windows[member] = acts[keys.ITSELF]
+        if one.actor:
+            _note(acts, one.actor, one.at_ms, GUIDES_MAX + (keys.ITSELF in acts), keys.ITSELF)
 
     def _project(self, record: Record) -> None:
         try:
@@ -153,9 +180,17 @@ def _recorded_ms(record: bytes | None) -> int:
     return int(record.rpartition(b",")[2]) if record else -1
 
 
+def _note(scores: dict[str, int], name: str, at_ms: int, most: int, kept: str = "") -> None:
+    """Note the latest time of a name; the ``most`` latest are kept, and one name in any case."""
+    scores[name] = max(at_ms, scores.get(name, 0))
+    if len(scores) > most:
+        del scores[min((name for name in scores if name != kept), key=lambda name: (scores[name], name))]
+
+
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None
-    if "}:member:" in key and name == "owner_cell":
-        return True  # it was the owner's cell when the bond was made; the owner may have moved since
+    if keys.is_of_touches(key) or key.endswith("}:windows"):
+        # Redis may hold what the log has forgotten, and a window until its member was seen to
+        return held is not None and (wanted is None or bool(held == wanted))
     if keys.is_turns(key):
         return held is not None and int(held) >= int(wanted or 0)  # the log may have forgotten the last one
     if keys.is_records(key) or ("}:journey:" in key and name.startswith(keys.RESPONSE)):

@@ -18,6 +18,7 @@ from router.reference import Reference
 from router.rules.offers import Made, made
 from router.state import keys
 from router.state.arbiter import Arbiter, Lead, Past
+from router.windows import Windows
 from topics.catalog import RESPONSES
 from topics.codec import decode
 from topics.fields import RequestKind
@@ -44,10 +45,18 @@ class Timers:
     publisher: Publisher
     outbox: Outbox
     mine: Callable[[Collection[str]], list[str]]
+    windows: Windows = field(init=False)
     #: The arrival of the longest waiting lead, epoch ms.
     oldest_ms: int | None = None
     _published: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look after the windows of the same brands."""
+        self.windows = Windows(self.arbiter.members, self.reference, self.outbox, self._brands)
+
+    def _brands(self) -> list[str]:
+        return self.mine(self.reference.roster.brands)
 
     async def tick(self) -> None:
         """Publish everything that is due by now."""
@@ -55,9 +64,11 @@ class Timers:
         now_ms = await self.arbiter.now_ms()
         self._published = {name: until for name, until in self._published.items() if until > now_ms}
         await self._deadlines(cells, now_ms)
-        await self._parked(self.mine(self.reference.roster.brands), now_ms)
+        await self._parked(self._brands(), now_ms)
         await self._leavers(cells, now_ms)
         await self._waiting(cells, now_ms)
+        await self.publisher.publish(await self.windows.due(now_ms))
+        await self.windows.done()
 
     async def _deadlines(self, cells: Sequence[str], now_ms: int) -> None:
         """States that end now: a reminder first, then the end."""

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
@@ -28,15 +28,15 @@ from router.publish import Publisher
 from router.recovery import Recovery
 from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.intake import Record, Refusal
-from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
 from router.timers import Timers, share_of
 from router.topology import bootstrap, ensure_topics
+from router.tracking import Tracking
 from router.traffic import checksum, over_capacity
 from router.transport import App, BatchStream, app_settings, broker_url
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES, Topic
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES, TOUCHES, Topic
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,13 @@ class Worker:
         self.metrics.alive.set_function(lambda: self.delivery.alive)
         self.ready = asyncio.Event()
         self.feed = Feed(self.brokers, {name: partitions[name] for name in self._reference_topics()})
+        tracking = Tracking(self.arbiter.members)
         for topic, work in (
             (LEADS, self._routing(LEADS)),
             (RESERVATIONS, self._routing(RESERVATIONS)),
             (RESPONSES, self.follow),
-            (BINDINGS, self.bind),
+            (BINDINGS, self._tracking(BINDINGS, tracking.bind)),
+            (TOUCHES, self._tracking(TOUCHES, tracking.touch)),
             (ASSIGNMENTS, self.project),
         ):
             self._follow(topic, work)
@@ -143,12 +145,13 @@ class Worker:
         came_ms = np.array([request.event.occurred_at_ms for request in routed.requests])
         self.metrics.decision.observe(np.maximum(now_ms - came_ms, 0) / 1000)
 
-    async def bind(self, records: Sequence[Record]) -> None:
-        """Take over who is responsible for which member."""
-        bound, refusals = read_bindings(records, self.reference.cell_of_guide)
-        await self.arbiter.bind(bound)
-        await self.set_aside(refusals)
-        self.metrics.events.labels(BINDINGS.name, "bound").inc(len(bound))
+    def _tracking(self, topic: Topic, follow: Callable[[Sequence[Record]], Awaitable[list[Refusal]]]) -> Work:
+        async def work(records: Sequence[Record]) -> None:
+            refusals = await follow(records)
+            await self.set_aside(refusals)
+            self.metrics.events.labels(topic.name, "followed").inc(len(records) - len(refusals))
+
+        return work
 
     async def project(self, records: Sequence[Record]) -> None:
         """Bring assignments into inboxes and journeys."""

@@ -70,6 +70,13 @@ def stock(view: View) -> Bools:
     return holds
 
 
+def only_owner(view: View) -> Bools:
+    """The guide is responsible for the member, if the lead is for nobody else."""
+    if not view.requests.only_owner.any():
+        return np.ones(len(view), np.bool_)
+    return ~view.requests.only_owner.take(view.lead) | view.is_owner
+
+
 def price_zone(view: View) -> Bools:
     """The guide sells in a price zone that will do for the lead; zones are never crossed."""
     return (view.zones & view.requests.zone_mask.take(view.lead)).astype(np.bool_)
@@ -137,6 +144,7 @@ ELIGIBILITY: tuple[Filter, ...] = (
     Filter("paused", Grain.GUIDE, paused),
     Filter("partner_quota", Grain.STORE, partner_quota),
     Filter("stock", Grain.STORE, stock),
+    Filter("only_owner", Grain.PAIR, only_owner),
     Filter("price_zone", Grain.PAIR, price_zone),
     Filter("skills", Grain.PAIR, skills),
     Filter("tier_level", Grain.PAIR, tier_level),

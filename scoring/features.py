@@ -88,8 +88,17 @@ def store_fit(view: View) -> F32s:
 
 
 def owner(view: View) -> F32s:
-    """1 for the guide the member belongs to, else 0."""
-    return view.is_owner.astype(np.float32)
+    """The bond with the guide who is responsible, 0 for all others.
+
+    1 when that guide has just done something for the member, half every ``owner_half_life_days`` after.
+    """
+    bond = view.is_owner.astype(np.float32)
+    acted_ms = view.requests.owner_acted_ms
+    if (acted_ms >= 0).any():
+        age_ms = np.where(acted_ms >= 0, view.now_ms - acted_ms, 0)
+        left = beta.faded(age_ms, view.policy.owner_half_life_days * 86_400_000)
+        bond *= left.astype(np.float32).take(view.lead)
+    return bond
 
 
 def last_server(view: View) -> F32s:

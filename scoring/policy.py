@@ -108,6 +108,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kind_fit: dict[StoreKind, Share] = {}
     #: How long after a member's last message they can be answered.
     window_h: Annotated[int, Meta(ge=1, le=24 * 90)] = 48
+    #: How long before that ends the responsible guide is reminded; at the earliest when it begins.
+    window_remind_h: Annotated[int, Meta(ge=1, le=24 * 90)] = 6
+    #: How long until what the responsible guide did for the member counts half.
+    owner_half_life_days: Annotated[int, Meta(ge=1, le=3650)] = 90
     #: What is believed of a guide before any answer, and as of how many answers that counts.
     response_mean: Share = 0.6
     conversion_mean: Share = 0.2
@@ -116,6 +120,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     half_life_days: Annotated[int, Meta(ge=1, le=3650)] = 30
     #: How many leads at weight 1 a guide may lag behind, see `fairness`.
     fair_horizon: Annotated[float, Meta(ge=0, le=1000)] = 2
+
+    # who is left in peace
+    #: How often a day a member is contacted, by all guides together; a member may have a cap of their own.
+    contact_cap_per_day: Annotated[int, Meta(ge=0, le=64)] = 3
+    #: How many reminders a guide gets a day.
+    reminder_cap_per_day: Annotated[int, Meta(ge=0, le=1000)] = 20
+    #: How long a member is lent at most.
+    loan_days_max: Annotated[int, Meta(ge=1, le=3650)] = 90
 
     # who comes first
     #: Who comes first when leads wait.

@@ -21,7 +21,7 @@ from topics.reservations import Reservation
 TIERS: tuple[Tier, ...] = get_args(Tier)
 _TIER_NUMBERS = {tier: number for number, tier in enumerate(TIERS)}
 NO_NEED, UNKNOWN_NEED = -1, -2
-#: No quota, no last contact.
+#: No quota, no last contact, no last act.
 NONE = -1
 
 
@@ -38,6 +38,7 @@ class Requests:
     brand: I32s  #: number in ``roster.brands``
     store_row: I32s  #: the named store
     fixed_store: Bools  #: only the named store will do
+    only_owner: Bools  #: only the responsible guide will do
     zone_mask: U8s  #: price zones that will do; 1 full, 2 special, 3 either
     need_tags: npt.NDArray[np.int16]  #: [n, up to 16] tags, NO_NEED on the right, UNKNOWN_NEED: nobody has it
     tier: U8s  #: index into TIERS
@@ -48,7 +49,8 @@ class Requests:
     member_hash: U32s  #: of kind and id, for ties
 
     cell: I32s  #: index into ``roster.cells``; without a cell there are no candidates
-    owner_row: I32s  #: the guide the member belongs to
+    owner_row: I32s  #: the guide who is responsible for the member
+    owner_acted_ms: I64s  #: when that guide last did something for the member, epoch ms; NONE: just now
     last_row: I32s  #: the guide who served the member last
     last_contact_ms: I64s  #: the member's last interaction, epoch ms
     partner_left: I32s  #: how many leads its partner's quota still allows; NONE without a quota
@@ -76,6 +78,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
     n = len(events)
     place: list[tuple[float | None, float | None]] = [(None, None)] * n
     fixed = np.zeros(n, np.bool_)
+    only_owner = np.zeros(n, np.bool_)
     zone = np.full(n, ZONES_ALL, np.uint8)
     stock: list[tuple[int, str, str]] = []
     ids = [""] * n
@@ -86,6 +89,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
             continue
         ids[row] = f"lead/{event.lead_id}"
         place[row] = (event.lat, event.lon)
+        only_owner[row] = event.only_owner
         if event.price_zone is not None:
             zone[row] = ZONE_BITS[event.price_zone]
         if event.in_stock:
@@ -99,6 +103,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
         brand=np.array([roster.brands.get(e.brand, -1) for e in events], np.int32),
         store_row=_named_stores(events, roster),
         fixed_store=fixed,
+        only_owner=only_owner,
         zone_mask=zone,
         need_tags=_need_tags(events, roster),
         tier=tier_numbers(event.tier or "prospect" for event in events),
@@ -109,6 +114,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
         member_hash=np.array([zlib.crc32(name.encode()) for name in ids], np.uint32),
         cell=np.full(n, -1, np.int32),
         owner_row=np.full(n, -1, np.int32),
+        owner_acted_ms=np.full(n, NONE, np.int64),
         last_row=np.full(n, -1, np.int32),
         last_contact_ms=np.full(n, NONE, np.int64),
         partner_left=np.full(n, NONE, np.int32),

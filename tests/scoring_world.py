@@ -45,6 +45,7 @@ class Home:
 
     cell: str | None = None
     owner: str | None = None
+    acted_ms: int = -1
     last: str | None = None
     last_contact_ms: int = -1
     partner_left: int = -1
@@ -87,6 +88,7 @@ class World:
                 requests.owner_row[row] = roster.guide_row(event.brand, home.owner)
             if home.last is not None:
                 requests.last_row[row] = roster.guide_row(event.brand, home.last)
+            requests.owner_acted_ms[row] = home.acted_ms
             requests.last_contact_ms[row] = home.last_contact_ms
             requests.partner_left[row] = home.partner_left
         requests.declined = self._pairs("declined", roster.guide_row)
@@ -206,6 +208,7 @@ def world(seed, region="city", n_stores=30, n_guides=80, n_events=25):
                 lon=lon if known else None,
                 store_id=maybe(0.4, store_id),
                 price_zone=maybe(0.5, pick(("full", "special"))),
+                only_owner=rng.random() < 0.1,
                 in_stock=tuple(f"s{s}" for s in range(n_stores // 2 + 2) if rng.random() < 0.5)
                 if rng.random() < 0.3
                 else (),
@@ -217,6 +220,7 @@ def world(seed, region="city", n_stores=30, n_guides=80, n_events=25):
         homes[f"e{i}"] = Home(
             cell=maybe(0.9, pick(cells)) if cells else None,
             owner=maybe(0.4, pick(owners)) if owners else None,
+            acted_ms=int(rng.choice((-1, NOW_MS, NOW_MS - 10**9, NOW_MS - 10**11, NOW_MS + 9))),
             last=maybe(0.4, pick(owners)) if owners else None,
             last_contact_ms=int(rng.choice((-1, NOW_MS - 1, NOW_MS - 10**8, NOW_MS - 10**10, NOW_MS + 9))),
             partner_left=int(rng.choice((-1, -1, -1, 0, 2))),

@@ -41,6 +41,7 @@ from topics.catalog import (
     PRESENCE,
     RESERVATIONS,
     STORES,
+    TOUCHES,
 )
 from topics.codec import MESSAGE_BYTES_MAX, encode
 from topics.guides import Guide, Presence
@@ -48,6 +49,7 @@ from topics.leads import Lead
 from topics.policies import Policy
 from topics.reservations import Reservation
 from topics.stores import Store
+from topics.touches import Touch
 
 HOUR_MS = 3_600_000
 REDIS = {"embedded": EmbeddedRedis, "real": RealRedis, "cluster": RealCluster}
@@ -353,10 +355,10 @@ def test_a_new_policy_rules_and_an_invalid_one_does_not(world):
 
 
 def test_the_bound_owner_gets_the_lead_until_unbound(world):
-    """A member's owner is chosen over a nearer guide, and is told so; once unbound the nearer one is."""
+    """A member's owner is chosen over a nearer guide until unbound, and so is who has borrowed the member."""
     opened = (store("own", "s1"), guide("own", "near", "s1"))
-    away = (store("own", "s2", km=8), guide("own", "owner", "s2"))
-    tell(world, "own", *opened, *away, near=100, owner=100)
+    away = (store("own", "s2", km=8), guide("own", "owner", "s2"), guide("own", "borrower", "s2"))
+    tell(world, "own", *opened, *away, near=100, owner=100, borrower=100)
     member = keys.member("own", "m1")
 
     def bind(command, kind, guide_id):
@@ -384,6 +386,12 @@ def test_the_bound_owner_gets_the_lead_until_unbound(world):
         "near",
     ]
     assert bound["action"]["code"] == "contact.owner"
+    bind("c3", "bind", "owner")
+    about = {"member_id": "m1", "brand": "own", "occurred_at_ms": now_ms(), "to_guide_id": "borrower"}
+    world.publish(BINDINGS, Binding(command_id="c4", kind="lend", until_ms=now_ms() + HOUR_MS, **about))
+    world.until(lambda: world.redis.hget(member, "loan").startswith(b"borrower|"), "lent")
+    [lent] = ask(world, lead("own", "lent", member_id="m1"))
+    assert (lent["guide_id"], lent["action"]["code"]) == ("borrower", "contact.owner")
     world.settle()
     world.check()
 
@@ -492,14 +500,41 @@ def troubled(parts, prefix):
         yield world
 
 
+def track():
+    """Every kind of binding of one member, the third hard transfer among them, and touches of another."""
+    said = (
+        *(("bind", "a"), ("transfer_started", "b"), ("transfer_vetoed", None), ("transfer_done", "b")),
+        *(("transfer_started", "c"), ("transfer_done", "c"), ("lend", "d"), ("transfer_started", "e")),
+    )
+    for at_ms, (kind, to) in enumerate(said):
+        until_ms = 9 if kind == "lend" else None
+        about = {"member_id": "m-t", "brand": "t", "occurred_at_ms": at_ms, "to_guide_id": to}
+        yield Binding(command_id=f"c{at_ms}", kind=kind, until_ms=until_ms, **about)
+    for number in range(6):
+        about = {"member_id": "t-m", "brand": "t", "occurred_at_ms": now_ms() + number}
+        way = "out" if number % 2 else None
+        yield Touch(touch_id=f"t{number}", kind="chat", guide_id="g", direction=way, **about)
+
+
 def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
     """``verify`` agrees with the routing and names every key of a lost Redis; ``rebuild`` brings it back."""
     world = troubled
     world.worker.start()
+    world.publish(BINDINGS, *(event for event in track() if isinstance(event, Binding)))
+    world.publish(TOUCHES, *(event for event in track() if isinstance(event, Touch)), (b"m", b"{"))
     with world.load(leads=300, rate_per_s=300) as sending:
         world.sent(sending)
     world.settle()
     world.worker.stop()
+    told_of = {name.decode(): world.redis.zcard(name) for name in world.redis.scan_iter("lr:*:t-*")}
+    assert told_of == {keys.acts("t", "t-m"): 2, keys.contacts("t", "t-m"): 3, keys.track("t", "t-m"): 6}
+    held = world.redis.hmget(keys.member("t", "m-t"), "owner", "loan")
+    assert held == [b"c", b"d|6|9"]
+    letters = [dict(each.headers()) for each in world.records[DEAD_LETTERS.name]]
+    refused = {
+        each["topic"]: each["reason"] for each in letters if each["topic"] in {b"touches", b"bindings"}
+    }
+    assert refused == {b"touches": b"not_json", b"bindings": b"transfer_budget"}
     assert told(world, "verify", 0).endswith("redis: as the log says\n")
     world.redis.flushall()
     lost = told(world, "verify", 1)

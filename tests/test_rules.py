@@ -15,7 +15,6 @@ from router.rules.actions import TEXTS, WHY, action
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, read
 from router.rules.offers import NO_DIGEST, Answer, assignment, cell_of_queue, queue_of, stored_answer
-from router.rules.ownership import read_bindings
 from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
 from router.rules.reasons import Reasons, winners
 from scoring.build import build
@@ -29,7 +28,6 @@ from scoring.rank import rank
 from scoring.requests import columns
 from tests.scoring_world import NOW_MS, world, worlds
 from topics.assignments import Assignment, Decision, Turn
-from topics.bindings import Binding
 from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
 from topics.codec import MESSAGE_BYTES_MAX, decode, encode, partition_of
 from topics.guides import Guide
@@ -158,11 +156,14 @@ def test_a_reservation_is_decided_at_its_store_whoever_the_owner_is(roster, orde
     )
 
 
-def test_settling_enters_cell_and_owner(roster):
+def test_settling_enters_the_cell_and_what_is_known_of_the_member(roster):
     events = [lead(str(n)) for n in range(4)]
     wanted = columns(events, roster)
-    homes = [Home("b/ms2", "g3"), Home("b/ms1", ""), Home("b/gone", "gone"), Home("b/-", "")]
+    homes = [Home("b/ms2", "g3", 7, "g1", 9), Home("b/ms1", ""), Home("b/gone", "gone"), Home("b/-", "")]
     settle(wanted, requests(LEADS, *events), homes, roster)
+    assert wanted.owner_acted_ms.tolist() == [7, -1, -1, -1]
+    assert wanted.last_row.tolist() == [roster.guide_row("b", "g1"), -1, -1, -1]
+    assert wanted.last_contact_ms.tolist() == [9, -1, -1, -1]
     assert wanted.cell.tolist() == [roster.cell_row("b/ms2"), roster.cell_row("b/ms1"), -1, -1]
     assert wanted.owner_row.tolist() == [roster.guide_row("b", "g3"), -1, -1, -1]
 
@@ -346,41 +347,6 @@ def test_t01_an_action_names_no_guide_and_no_member():
         text = action(event, "store-77", 60_000, is_owner=is_owner).text
         assert "77" not in text
     assert all(set("{}") & set(text) for text in TEXTS.values())
-
-
-# --- ownership ---------------------------------------------------------------------------------------------
-
-
-def binding(kind, at_ms=5, **more):
-    return Binding(command_id="c", member_id="m", brand="b", occurred_at_ms=at_ms, kind=kind, **more)
-
-
-def test_bindings_say_who_is_responsible_and_where():
-    events = [
-        *(binding("bind", guide_id="g"), binding("unbind", 6), binding("bind", 7, to_guide_id="h")),
-        *(binding("bind", 8, guide_id="stranger"), binding("unbind", 9, guide_id="g")),
-    ]
-    cells = {("b", "g"): "b/x", ("b", "h"): "b/y"}
-    bound, refusals = read_bindings(
-        [Record(encode(event)) for event in events], lambda *guide: cells.get(guide, "")
-    )
-    assert bound == [
-        *(("b", "m", 5, "g", "b/x"), ("b", "m", 6, "", ""), ("b", "m", 7, "h", "b/y")),
-        *(("b", "m", 8, "stranger", ""), ("b", "m", 9, "", "")),
-    ]
-    assert refusals == []
-
-
-def test_bindings_that_are_bad_or_not_followed_yet_are_refused():
-    records = [
-        *(Record(b"bad"), Record(None), Record(encode(binding("unbind")))),
-        Record(encode(binding("lend", guide_id="g"))),
-        Record(encode(binding("unbind")).replace(b"unbind", b"bind")),
-    ]
-    bound, refusals = read_bindings(records, lambda *_: "b/x")
-    assert len(bound) == 1
-    assert [refusal.reason for refusal in refusals] == ["not_json", "tombstone", "unsupported", "invalid"]
-    assert [refusal.record for refusal in refusals] == [records[row] for row in (0, 1, 3, 4)]
 
 
 # --- dead letters ------------------------------------------------------------------------------------------

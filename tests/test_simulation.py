@@ -97,12 +97,40 @@ class Cases:
         return [self.rng.choice(values) for _ in range(self.rng.randint(1, 4))]
 
     def _bind(self):
-        members = self._some(self.MEMBERS)
+        names = [keys.member("b", member) for member in self._some(self.MEMBERS)]
         args = []
-        for _ in members:
-            guide = self.rng.choice(("", *self.GUIDES))
-            args += (self.rng.randint(0, 9), guide, self.rng.choice(self.CELLS) if guide else "")
-        return [keys.member("b", member) for member in members], args
+        for name in names:
+            held = (self._db.hget(name, b"facts") or b"").decode()
+            args += (self.rng.choice((held, held, "", "1")), self.rng.choice("123"))
+            args += (self.rng.choice(("", *self.GUIDES)), self.rng.randint(-1, 9))
+            args.append(self.rng.choice(("", "g1|5|", "g10|5|9")))
+        return names, args
+
+    def _touch(self):
+        names, args = [], [60_000, 2, 2, 3]
+        for member in self._some(self.MEMBERS):
+            names += (key("b", member) for key in (keys.acts, keys.contacts, keys.track))
+            number = self.rng.randint(1, 9)
+            args += (self.rng.choice((number, 1_790_000_000_000 + number)), f"t{number}|chat|||")
+            args.append(self.rng.choice(("", *self.GUIDES)))
+            args += (self.rng.choice(("", f"t{number}")), self.rng.randint(0, 1))
+        return names, args
+
+    def _window(self):
+        args = [self.rng.choice(("open", "open", "close"))]
+        members = self._some(self.MEMBERS)
+        for member in members:
+            args += (member, self.rng.randint(1, 4))
+        return [keys.windows("b")] * len(members), args
+
+    def _remind(self):
+        names, args = [], [self.rng.randint(10, 30), 9_000]
+        if self.rng.random() < 0.1:
+            args[0] += 9_000
+        for guide in self._some(self.GUIDES):
+            names.append(keys.reminded("b", guide))
+            args += (f"w.{self.rng.randint(1, 5)}", self.rng.randint(0, 3))
+        return names, args
 
     def _cell_keys(self, cell):
         return [key(cell) for key in keys.OF_CELL]
@@ -154,7 +182,8 @@ class Cases:
             # the first seqs leave no hole, as those of the log do not
             held = self._db.hgetall(keys.lead(cell, "lead", lead))
             seq = self.rng.randint(1, int(held.get(b"q", 0)) + 1)
-            answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 {self.rng.choice(('lead', 'reservation/2'))}|{lead} - {choice}"
+            cause = self.rng.choice(("lead", "reservation/2"))
+            answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 {cause}|{lead} - {choice}"
             args += (f"lead|{lead}|m-{lead}", seq, answer, "d1" if seq == 1 else "", guide)
             args += (
                 self.rng.choice(("", 9)),
@@ -194,7 +223,8 @@ class Cases:
         return self.rng.choice((mark, mark, mark, "?", "", "1"))
 
     def _members(self):
-        return [keys.member("b", member) for member in self._some(self.MEMBERS)], []
+        members = self._some(self.MEMBERS)
+        return [key("b", member) for member in members for key in (keys.member, keys.acts)], []
 
     def _fix_cells(self):
         names, args = [], [60_000, self.rng.randint(0, 1)]
@@ -234,7 +264,7 @@ def plain(call, answer):
     """An answer without the time of day."""
     if call.script == "mark" and call.args[0] != "begin":
         return [bool(each) for each in answer]
-    return answer[1:] if call.script == "fix_cells" else answer
+    return answer[1:] if call.script in {"fix_cells", "members"} else answer
 
 
 async def contents(redis):
@@ -315,7 +345,7 @@ async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
     await real.redis.flushall()
     loop, server, copied = fake_redis()
     cases = Cases(0, server.db)
-    for script in ("set_capacity",) * 9 + ("mark",) * 9 + ("claim",) * 9:
+    for script in ("set_capacity",) * 9 + ("mark",) * 9 + ("claim",) * 9 + ("touch", "window") * 9:
         call = cases.call(script)
         server.execute(call)
         with suppress(OutageError):  # a claim with another mark
@@ -339,6 +369,9 @@ async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
         lambda arbiter: arbiter.records(Cases.CELLS),
         lambda arbiter: arbiter.held(Cases.CELLS[0], Cases.GUIDES),
         lambda arbiter: arbiter.due([keys.due(cell) for cell in Cases.CELLS], 10**9, 3),
+        lambda arbiter: arbiter.members.contracts([("b", "m1"), ("b", "nobody")]),
+        lambda arbiter: arbiter.members.contacts([("b", "m1"), ("b", "nobody")], 5),
+        lambda arbiter: arbiter.members.waiting_windows("b", 3, 1),
         lambda arbiter: arbiter.known_identities("log"),
         lambda arbiter: arbiter.note_identities("log", {"a": 1, "b": 2}),
         lambda arbiter: arbiter.note_identities("log", {"c": 3}),

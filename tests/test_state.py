@@ -17,17 +17,23 @@ from redis.exceptions import ResponseError
 from router.changes import Changes
 from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
+from router.replay import Replay
+from router.rules.charge import Charge, Standing
 from router.rules.offers import Answer, Offer
+from router.rules.ownership import Contract, Fact, Loan, follow
 from router.rules.placing import Home, Proposal
 from router.rules.restoring import Restored
+from router.rules.touches import Touched
 from router.state import keys
 from router.state.arbiter import Arbiter, Card
+from router.state.members import GUIDES_MAX
 from router.state.redis import Call, Scripts
 from scoring.fairness import LEAD, claimed
 from scoring.layout import cell_name
 from tests.parts import MissingPartError, RealCluster, RealRedis
 
 CELL = "b/m"
+NOW_MS = 1_790_000_000_000
 HORIZON = 2 * LEAD
 #: A round trip takes what it takes; the number of examples keeps the file fast.
 quick = settings(max_examples=40, deadline=None)
@@ -276,22 +282,144 @@ def test_an_equal_version_overrules_since_leave_begins_and_ends_without_one(serv
     assert tell(server, story) == b"5:2"
 
 
-def bindings(*events):
-    return [("b", "m", at_ms, owner, cell) for at_ms, owner, cell in events]
+def bound(guide_id, at_ms=5, command_id="c"):
+    return Fact(at_ms, command_id, "bind", guide_id)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_f45_the_latest_binding_wins_in_any_order(server, order):
-    events = bindings((5, "g", "b/x"), (6, "", ""), (7, "h", "b/y"))
-    ask = Proposal("b", "m", "lead", "l", CELL, owner_first=True)
+async def tell_of(arbiter, *facts, member=("b", "m")):
+    """Follow facts about a member, as an agent does."""
+    [(held, contract)] = await arbiter.members.contracts([member])
+    [written] = await arbiter.members.write([(member, held, follow(contract, facts))])
+    assert written
+
+
+def owners_in(**cells):
+    """Who owns is in charge, in these cells."""
+
+    def in_charge(_, standings, __):
+        return [Charge(each.owner, cells.get(each.owner, ""), each.since_ms) for each in standings]
+
+    return in_charge
+
+
+def test_f45_what_is_read_of_a_member_is_the_contract_that_was_written(server):
+    facts = [bound("g"), Fact(6, "d", "lend", "g", "h", 9), Fact(7, "e", "bind", "k"), Fact(8, "f", "unbind")]
+    read = [Standing("g", 5), Standing("g", 5, Loan("h", 6, 9)), Standing("k", 7), Standing("", 8)]
 
     async def story(arbiter):
-        for n in order:
-            await arbiter.bind([events[n]])
-        await arbiter.bind([events[n] for n in order])
-        return (await arbiter.fix_cells([ask]))[0]
+        out = []
+        for fact in facts:
+            await tell_of(arbiter, fact)
+            out += (await arbiter.members.standings([("b", "m")]))[0]
+        [(_, contract)] = await arbiter.members.contracts([("b", "m")])
+        assert contract == follow(Contract(), facts)
+        return out
 
-    assert tell(server, story) == [Home("b/y", "h")]
+    assert tell(server, story) == read
+
+
+def test_f45_a_contract_is_not_written_over_one_that_was_written_meanwhile(server):
+    async def story(arbiter):
+        members = [("b", "m"), ("b", "n")]
+        read = await arbiter.members.contracts(members)
+        await tell_of(arbiter, bound("first"))
+        late = [
+            (member, held, follow(contract, [bound("late", 4, "d")]))
+            for member, (held, contract) in zip(members, read, strict=True)
+        ]
+        assert await arbiter.members.write(late) == [False, True]
+        standings, _ = await arbiter.members.standings(members)
+        assert [each.owner for each in standings] == ["first", "late"]
+
+    tell(server, story)
+
+
+TOUCHED = st.builds(
+    Touched,
+    brand=st.just("b"),
+    member_id=st.sampled_from("mn"),
+    at_ms=st.integers(0, 9) | st.integers(NOW_MS, NOW_MS + 9),
+    entry=st.integers(0, 30).map(lambda n: f"t{n}|chat|||"),
+    actor=st.sampled_from(("", *(f"g{n}" for n in range(10)))),
+    contact=st.sampled_from(("", "t1", "t2")),
+    came_in=st.booleans(),
+)
+
+
+@quick
+@given(st.lists(TOUCHED, max_size=30), st.randoms())
+def test_f45_touches_end_at_the_same_in_any_order_with_repeats(server, touches, random):
+    """Of each name the latest time, of all names the latest; what the log tells is what Redis holds."""
+
+    async def story(arbiter):
+        mixed = random.sample(touches, len(touches)) + random.sample(touches, len(touches))
+        for row in range(0, len(mixed), 7):
+            await arbiter.members.touch(mixed[row : row + 7])
+        replay = Replay()
+        for one in touches:
+            replay._touch(one)
+        told = replay.contents | {keys.windows("b"): {who: at for (_, who), at in replay._windows.items()}}
+        names = [key("b", member) for member in "mn" for key in (keys.acts, keys.contacts, keys.track)]
+        for name in (*names, keys.windows("b")):
+            held = await arbiter.scripts.redis.zrange(name, 0, -1, withscores=True)
+            assert {each.decode(): at for each, at in held} == told.get(name, {})
+        [standing, _], _ = await arbiter.members.standings([("b", "m"), ("b", "nobody")])
+        came = [one.at_ms for one in touches if one.member_id == "m" and one.came_in]
+        assert standing.last_in_ms == max(came, default=-1)
+        assert list(standing.acts.values()) == sorted(standing.acts.values(), reverse=True)
+        assert len(standing.acts) <= GUIDES_MAX
+
+    tell(server, story)
+
+
+def test_touches_are_forgotten_when_the_log_has_forgotten_them(server):
+    one = Touched("b", "m", NOW_MS, "t|chat|||", "g", "t", came_in=True)
+
+    async def story(arbiter):
+        await arbiter.members.touch([one])
+        for key in (keys.acts, keys.contacts, keys.track):
+            assert 14 * 86_400 < await arbiter.scripts.redis.ttl(key("b", "m")) <= 15 * 86_400
+
+    tell(server, story)
+
+
+def test_a_window_that_opened_again_since_is_not_closed(server):
+    async def story(arbiter):
+        await arbiter.members.touch(
+            [Touched("b", member, at, f"t{at}", "", "", came_in=True) for member, at in (("m", 5), ("n", 6))]
+        )
+        windows = await arbiter.members.waiting_windows("b", 6, 9)
+        assert windows == [("m", 5), ("n", 6)]
+        assert await arbiter.members.waiting_windows("b", 6, 1) == [("m", 5)]
+        assert await arbiter.members.waiting_windows("b", 5, 9) == [("m", 5)]
+        await arbiter.members.touch([Touched("b", "m", 8, "t8", "", "", came_in=True)])
+        await arbiter.members.close_windows("b", windows)
+        assert await arbiter.members.waiting_windows("b", 9, 9) == [("m", 8)]
+
+    tell(server, story)
+
+
+def test_a_guide_gets_so_many_reminders_a_day_and_each_of_them_again(server):
+    async def story(arbiter):
+        async def through(now_ms, *leads, guide="g"):
+            return await arbiter.members.let_through([("b", guide, lead, 2) for lead in leads], now_ms)
+
+        assert await through(NOW_MS, "a", "b", "c") == [True, True, False]
+        assert await through(NOW_MS + 5, "c", "b", "a") == [False, True, True]
+        assert await through(NOW_MS, "c", guide="h") == [True]
+        assert await through(NOW_MS + 86_400_000 - 1, "c") == [False]
+        assert await through(NOW_MS + 86_400_000, "c") == [True]
+
+    tell(server, story)
+
+
+def test_contacts_are_counted_over_all_guides_and_each_once(server):
+    async def story(arbiter):
+        out = [Touched("b", "m", at, f"t{at}", f"g{at}", f"t{at}", came_in=False) for at in (5, 6, 7, 7)]
+        await arbiter.members.touch(out)
+        return await arbiter.members.contacts([("b", "m"), ("b", "nobody")], 6)
+
+    assert tell(server, story) == [2, 0]
 
 
 def test_a_cell_is_fixed_once(server):
@@ -300,12 +428,28 @@ def test_a_cell_is_fixed_once(server):
 
     async def story(arbiter):
         first, _ = await arbiter.fix_cells([ask("b/1")])
-        await arbiter.bind(bindings((5, "g", "b/9")))
-        later, _ = await arbiter.fix_cells([ask("b/2"), ask("b/3", owner_first=True)])
+        await tell_of(arbiter, bound("g"))
+        asked = [ask("b/2"), ask("b/3", owner_first=True)]
+        later, _ = await arbiter.fix_cells(asked, owners_in(g="b/9"))
         assert first == [Home("b/1", "")]
-        assert later == [Home("b/1", "g")] * 2
+        assert later == [Home("b/1", "g", 5)] * 2
 
     tell(server, story)
+
+
+def test_the_home_of_a_request_tells_what_is_known_of_its_member(server):
+    ask = Proposal("b", "m", "lead", "l", CELL, owner_first=False)
+    touches = [
+        Touched("b", "m", NOW_MS + n, f"t{n}", guide, "", came_in=not guide)
+        for n, guide in enumerate(("g", "h", ""))
+    ]
+
+    async def story(arbiter):
+        await tell_of(arbiter, bound("g"))
+        await arbiter.members.touch(touches)
+        return (await arbiter.fix_cells([ask], owners_in()))[0]
+
+    assert tell(server, story) == [Home(CELL, "g", 5, "h", NOW_MS + 2)]
 
 
 @pytest.mark.parametrize(
@@ -315,8 +459,9 @@ def test_a_cell_is_fixed_once(server):
 def test_the_owners_cell_is_taken_where_it_comes_first_and_is_known(server, owner_cell, owner_first, cell):
     async def story(arbiter):
         if owner_cell is not None:
-            await arbiter.bind(bindings((5, "g", owner_cell)))
-        return await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=owner_first)])
+            await tell_of(arbiter, bound("g"))
+        ask = Proposal("b", "m", "lead", "l", CELL, owner_first=owner_first)
+        return await arbiter.fix_cells([ask], owners_in(g=owner_cell))
 
     [home], _ = tell(server, story)
     assert home.cell == cell
@@ -396,7 +541,10 @@ def test_nothing_to_do_asks_nothing():
 
     async def story():
         arbiter = Arbiter(Scripts("unix:///nowhere"))
-        await arbiter.bind([])
+        assert await arbiter.members.contracts([]) == []
+        assert await arbiter.members.write([]) == []
+        assert await arbiter.members.standings([]) == ([], 0)
+        await arbiter.members.touch([])
         await arbiter.set_capacities([])
         assert await arbiter.claim([]) == []
         assert await arbiter.keep_journeys([]) == []
@@ -611,7 +759,8 @@ def test_f49_no_market_chooses_where_a_key_goes(market, other):
 
 def test_the_keys_of_one_step_share_their_tag():
     assert len({keys.tag(key(CELL)) for key in CELL_KEYS}) == 1
-    assert keys.tag(keys.member("b", "m")) == keys.tag(keys.journey("b", "m", "lead", "l"))
+    of_member = (keys.member, keys.acts, keys.contacts, keys.track)
+    assert len({keys.tag(key("b", "m")) for key in of_member}) == 1
     assert keys.tag(keys.inbox("b", "g")) == keys.tag(keys.feed("b", "g"))
 
 
@@ -639,7 +788,7 @@ def test_f30_flushed_scripts_are_loaded_again(server):
         await arbiter.scripts.redis.script_flush()
         await asyncio.gather(
             arbiter.claim([offer("k", ["g"])]),
-            arbiter.bind(bindings((5, "g", CELL))),
+            tell_of(arbiter, bound("g")),
             ask(arbiter),
             arbiter.keep_journeys([("b", "m", "lead", "l", 1, 0, b"x")]),
             arbiter.deliver_cards([Card("b", "g", "lead|l", 1, 0, b"x", live=True)]),
@@ -728,7 +877,8 @@ def test_f26_a_full_server_is_an_outage_and_nothing_is_half_written(own_server):
             arbiter.claim([offer(f"l{n}", ["g"]) for n in range(9)]),
             arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)]),
             arbiter.set_capacities([(CELL, "h", 1, 1)]),
-            arbiter.bind(bindings((5, "g", CELL))),
+            arbiter.members.write([(("b", "m"), b"", follow(Contract(), [bound("g")]))]),
+            arbiter.members.touch([Touched("b", "m", 5, "t", "g", "t", came_in=True)]),
             arbiter.keep_journeys([("b", "m", "lead", "l", 1, 0, b"x")]),
             arbiter.deliver_cards([Card("b", "g", "lead|l", 1, 0, b"x", live=True)]),
             arbiter.note_identities("log", {"x": 1}),

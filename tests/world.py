@@ -25,12 +25,12 @@ from router.state.redis import CLUSTER
 from router.topology import ensure_topics
 from tests import verifier
 from topics.assignments import LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DECISIONS, LEADS, RESERVATIONS
+from topics.catalog import ASSIGNMENTS, BINDINGS, DECISIONS, LEADS, RESERVATIONS, TOUCHES
 from topics.codec import encode, key_of
 
 PARTITIONS = 4
 INPUTS = (LEADS, RESERVATIONS)
-WORK = (*INPUTS, BINDINGS, ASSIGNMENTS)
+WORK = (*INPUTS, BINDINGS, TOUCHES, ASSIGNMENTS)
 PATIENCE_S = 40
 
 

@@ -14,7 +14,9 @@ from topics.leads import Lead
 from topics.reservations import Reservation
 from topics.responses import Response
 
-RefusalReason = BadReason | Literal["bug", "conflict", "unsupported", "unknown", "slot_full"]
+RefusalReason = (
+    BadReason | Literal["bug", "conflict", "slot_full", "transfer_budget", "unknown", "unsupported"]
+)
 
 E = TypeVar("E", bound=Event)
 
@@ -122,10 +124,8 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
     return requests, refusals
 
 
-def read_events(
-    event_type: type[E], records: Sequence[Record]
-) -> tuple[list[tuple[E, Record]], list[Refusal]]:
-    """Decode a batch of any other topic; both lists keep the order of the records."""
+def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[E, Record]], list[Refusal]]:
+    """Decode a batch of a topic that asks for no routing; both lists keep the order of the records."""
     events: list[tuple[E, Record]] = []
     refusals: list[Refusal] = []
     for record in records:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 import msgspec
 import numpy as np
 
 from router.rules.booking import AHEAD, guide_needed_ms, is_ahead
+from router.rules.charge import Charge, Standing
 from router.rules.intake import Request
 from router.rules.lifecycle import Limits, moves
 from router.rules.offers import NO_DIGEST, Offer, Terms, about, queue_of
@@ -41,12 +42,25 @@ class Proposal:
     owner_first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """Where a request is decided and who is responsible for its member ('' for nobody)."""
+class Home(NamedTuple):
+    """Where a request is decided, and what is known of its member.
+
+    ``owner_id`` is the guide who is responsible ('' for nobody), ``acted_ms`` when that one last did
+    something for the member, ``last_id`` the guide who did so last of all, ``last_in_ms`` when the member
+    last did something; -1 unknown.
+    """
 
     cell: str
     owner_id: str
+    acted_ms: int = -1
+    last_id: str = ""
+    last_in_ms: int = -1
+
+
+def home_of(cell: str, charge: Charge, standing: Standing) -> Home:
+    """The home of a request that is decided in a cell."""
+    last_id = next(iter(standing.acts), "")
+    return Home(cell, charge.guide_id, charge.acted_ms, last_id, standing.last_in_ms)
 
 
 def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy: Policy) -> list[Proposal]:
@@ -83,7 +97,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     policy: Policy,
     now_ms: int,
 ) -> None:
-    """Enter the fixed cell, the owner and who has given it back of each request into its columns.
+    """Enter the cell of each request, what is known of its member and who gave it back into its columns.
 
     What only tells what happened to a lead, and asks for nobody, gets no cell and so no candidates.
     """
@@ -91,9 +105,15 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         roster.cell_row(home.cell) if asks(request, policy, now_ms) else -1
         for home, request in zip(homes, batch, strict=True)
     ]
-    owned = [row for row, home in enumerate(homes) if home.owner_id]
-    brands = [batch[row].event.brand for row in owned]
-    wanted.owner_row[owned] = roster.guide_ids.rows(brands, [homes[row].owner_id for row in owned])
+    wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
+    wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
+    for column, guides in (
+        (wanted.owner_row, [home.owner_id for home in homes]),
+        (wanted.last_row, [home.last_id for home in homes]),
+    ):
+        named = [row for row, guide_id in enumerate(guides) if guide_id]
+        brands = [batch[row].event.brand for row in named]
+        column[named] = roster.guide_ids.rows(brands, [guides[row] for row in named])
     tried = [
         (row, request.event.brand, guide_id)
         for row, request in enumerate(batch)
@@ -101,9 +121,9 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         for guide_id in request.move.tried
     ]
     if tried:
-        guides = roster.guide_ids.rows([brand for _, brand, _ in tried], [name for *_, name in tried])
+        found = roster.guide_ids.rows([brand for _, brand, _ in tried], [name for *_, name in tried])
         rows = np.array([row for row, *_ in tried], np.int32)
-        wanted.declined = Pairs(rows[guides >= 0], guides[guides >= 0].astype(np.int32))
+        wanted.declined = Pairs(rows[found >= 0], found[found >= 0].astype(np.int32))
 
 
 def asks(request: Request, policy: Policy, now_ms: int) -> bool:

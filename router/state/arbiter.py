@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.rules.charge import InCharge, nobody_in_charge
 from router.rules.offers import Answer, Offer
-from router.rules.placing import Home, Proposal
+from router.rules.placing import Home, Proposal, home_of
 from router.rules.restoring import Restored
 from router.state import keys
+from router.state.members import Members
 from router.state.redis import Call, Item, Scripts, answered, checked
 
 #: How long a lead's answer is remembered: the stream retention and a day, so that no replay outlives it.
@@ -52,21 +54,25 @@ class Arbiter:
 
     def __init__(self, scripts: Scripts) -> None:
         self.scripts = scripts
+        self.members = Members(scripts)
         self._marks: dict[str, str] = {}
 
-    async def fix_cells(self, proposals: Sequence[Proposal]) -> tuple[list[Home], int]:
+    async def fix_cells(
+        self, proposals: Sequence[Proposal], in_charge: InCharge = nobody_in_charge
+    ) -> tuple[list[Home], int]:
         """Fix each request's cell and read its member; also the time by Redis' clock, epoch ms.
 
         Two round trips, since the cell may hang on the member. Without any proposal the time is 0.
         """
-        owners = await self._members([(ask.brand, ask.member_id) for ask in proposals])
+        standings, read_ms = await self.members.standings([(ask.brand, ask.member_id) for ask in proposals])
+        charges = in_charge([ask.brand for ask in proposals], standings, read_ms)
         wanted = [
-            owner_cell if ask.owner_first and owner_cell else ask.cell
-            for ask, (_, owner_cell) in zip(proposals, owners, strict=True)
+            charge.cell if ask.owner_first and charge.cell else ask.cell
+            for ask, charge in zip(proposals, charges, strict=True)
         ]
         requests = [(ask.brand, ask.kind, ask.lead_id) for ask in proposals]
         cells, now_ms = await self._fix(requests, wanted, overrule=False)
-        return [Home(cell, owner) for cell, (owner, _) in zip(cells, owners, strict=True)], now_ms
+        return [home_of(*each) for each in zip(cells, charges, standings, strict=True)], now_ms
 
     async def claim(self, offers: Sequence[Offer]) -> list[Answer]:
         """Claim for each lead the first guide with room, or take in what happened to it, in this order."""
@@ -96,11 +102,6 @@ class Arbiter:
         await self.scripts.run(
             [Call("set_capacity", [key(cell) for key in places], args) for cell, args in cells.items()]
         )
-
-    async def bind(self, bindings: Sequence[tuple[str, str, int, str, str]]) -> None:
-        """Note ``(brand, member, at_ms, owner or '', owner's cell or '')``; the latest counts."""
-        items = [Item([keys.member(*binding[:2])], binding[2:]) for binding in bindings]
-        await self.scripts.spread("bind", (), items)
 
     async def keep_journeys(
         self, records: Sequence[tuple[str, str, str, str, int, int, bytes]]
@@ -188,10 +189,6 @@ class Arbiter:
             for cell, journey in zip(cells, held[1::2], strict=True)
         ]
         return pasts, await self.now_ms()
-
-    async def owners(self, members: Sequence[tuple[str, str]]) -> list[str]:
-        """Who is responsible for each (brand, member), '' for nobody."""
-        return [owner for owner, _ in await self._members(members)]
 
     async def tell_outcomes(self, outcomes: Sequence[tuple[Lead, str, bytes]]) -> None:
         """Note what became of responses, by their ids, where whoever sent them can read it."""
@@ -295,12 +292,6 @@ class Arbiter:
             for cell, token in zip(cells, tokens, strict=True)
         ]
         return [text.decode() for text in await self._each("mark", (action,), items)]
-
-    async def _members(self, members: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The owner of each (brand, member), and the owner's cell; '' where nobody knows."""
-        items = [Item([keys.member(*member)]) for member in members]
-        held = [text.decode().partition(" ") for text in await self._each("members", (), items)]
-        return [(owner, cell) for owner, _, cell in held]
 
     async def _fix(
         self, requests: Sequence[tuple[str, str, str]], cells: Sequence[str], *, overrule: bool

@@ -16,6 +16,8 @@ RESPONSE = "r|"
 #: Fields of a cell's capacities that are no guides, since no id holds a ``|``: the mark of a state that is
 #: whole, and the token that is lost with it.
 MARK, TOKEN = "|", "|t"
+#: Among the guides who did something for a member: the member.
+ITSELF = "|"
 
 
 def shard(identity: str) -> int:
@@ -79,8 +81,33 @@ def lead(cell: str, kind: str, lead_id: str) -> str:
 
 
 def member(brand: str, member_id: str) -> str:
-    """Hash: owner, the owner's cell, since when."""
+    """Hash: owner, since when, loan; and the facts that these follow from."""
     return f"lr:{{{brand}/m{shard(member_id)}}}:member:{member_id}"
+
+
+def acts(brand: str, member_id: str) -> str:
+    """Sorted set, guide -> when they last did something for the member, ``ITSELF`` -> when the member did."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:acts:{member_id}"
+
+
+def contacts(brand: str, member_id: str) -> str:
+    """Sorted set, touch -> when the member was contacted."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:contacts:{member_id}"
+
+
+def track(brand: str, member_id: str) -> str:
+    """Sorted set, ``touch|kind|direction|guide|sharer`` -> when: the newest touches."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:track:{member_id}"
+
+
+def windows(brand: str) -> str:
+    """Sorted set, member -> when the member last did something: who may still be answered, until reminded."""
+    return f"lr:{{{brand}/window}}:windows"
+
+
+def reminded(brand: str, guide_id: str) -> str:
+    """Sorted set, lead -> when: the reminders that a guide got within a day."""
+    return f"lr:{{{brand}/g{shard(guide_id)}}}:reminded:{guide_id}"
 
 
 def lead_cell(brand: str, kind: str, lead_id: str) -> str:
@@ -120,12 +147,18 @@ def follows_along(key: str) -> bool:
 
 def is_own(key: str) -> bool:
     """Whether a key may be there though nothing in the log asks for it: the log may have forgotten by now."""
-    return follows_along(key) or is_turns(key) or is_records(key) or key.endswith("/parked}:due")
+    forgotten = follows_along(key) or is_turns(key) or is_records(key) or is_of_touches(key)
+    return forgotten or "}:reminded:" in key or key.endswith(("/parked}:due", "}:windows"))
 
 
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
-    return key.endswith(("}:open", "}:waiting", "}:due", "}:slots"))
+    return key.endswith(("}:open", "}:waiting", "}:due", "}:slots", "}:windows")) or is_of_touches(key)
+
+
+def is_of_touches(key: str) -> bool:
+    """Whether a key holds what touches told, which the log may have forgotten."""
+    return any(f"}}:{name}:" in key for name in ("acts", "contacts", "track"))
 
 
 def is_capacity(key: str) -> bool:
@@ -145,7 +178,7 @@ def is_records(key: str) -> bool:
 
 def expires(key: str) -> bool:
     """Whether a key is forgotten after the time that answers are remembered."""
-    return any(f"}}:{name}:" in key for name in ("lead", "cell", "journey", "inbox"))
+    return is_of_touches(key) or any(f"}}:{name}:" in key for name in ("lead", "cell", "journey", "inbox"))
 
 
 #: The keys of a cell that claims work on, in the order in which the scripts take them.

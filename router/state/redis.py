@@ -44,9 +44,12 @@ SCRIPTS = (
     "journey",
     "mark",
     "members",
+    "remind",
     "restore",
     "set_capacity",
+    "touch",
     "waiters",
+    "window",
 )
 
 #: Replies that pass by themselves or by an operator's hand, as redis-py names them ...

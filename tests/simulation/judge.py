@@ -14,7 +14,7 @@ from router.traffic import CLOCK
 from scoring.requests import TIERS
 from tests.simulation.scripts import MARK
 from topics.assignments import FINAL_STATES, LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, TOUCHES
 
 #: What a failover may bring, as often as it has lost a write.
 EXCESS = ("double_assigned", "over_capacity")
@@ -31,7 +31,16 @@ def problems(broker, server, now_ms, expected):
         ("outcome", expected, outcomes(broker)),
         *_state(broker, db),
         ("capacities", _capacities(broker, now_ms), _unmarked(_keys(db, ":capacity"))),
-        ("owners", _owners(broker), {key: held[b"owner"] for key, held in _keys(db, ":member:").items()}),
+        ("owners", _bonds(broker), _bonds_held(db)),
+        (
+            "touches",
+            _touches(broker),
+            {
+                key: held
+                for key, held in db.data.items()
+                if keys.is_of_touches(key) or key.endswith(":windows")
+            },
+        ),
     ):
         if told != held:
             found.append(f"{name}: {_difference(told, held)}")
@@ -123,7 +132,7 @@ def _excused(problem, report, server):
     return name in EXCESS and getattr(report, name) <= server.lost
 
 
-def _state(broker, db):
+def _state(broker, db):  # noqa: C901, PLR0912 - everything that hangs on the newest record of a lead
     """Open attempts, waiting leads, journeys and inboxes: what the log tells, and what Redis holds."""
     journeys, latest, cards, held_slots = defaultdict(dict), {}, defaultdict(dict), {}
     for record in broker.of(ASSIGNMENTS.name):
@@ -190,13 +199,54 @@ def _capacities(broker, now_ms):
     return told
 
 
-def _owners(broker):
-    told = {}
-    for record in broker.of(BINDINGS.name):
-        event = orjson.loads(record.value)
-        key = keys.member(event["brand"], event["member_id"])
-        told[key] = max(told.get(key, (0, b"")), (event["occurred_at_ms"], event["guide_id"].encode()))
-    return {key: owner for key, (_, owner) in told.items()}
+def _bonds(broker):
+    """Owner and loan of each member, by what was said about them in the order in which it happened."""
+    said = [orjson.loads(record.value) for record in broker.of(BINDINGS.name)]
+    bonds = {}
+    for event in sorted(said, key=lambda event: (event["occurred_at_ms"], event["command_id"])):
+        key, kind, to = (
+            keys.member(event["brand"], event["member_id"]),
+            event["kind"],
+            event.get("to_guide_id"),
+        )
+        owner, loan = bonds.get(key, ("", ""))
+        if kind in {"bind", "unbind", "transfer_done"}:
+            bonds[key] = (to or "", loan if (to or "") == owner else "")
+        elif kind in {"lend", "return"}:
+            lent = f"{to}|{event['occurred_at_ms']}|" if kind == "lend" else ""
+            bonds[key] = (owner, lent if owner or not lent else loan)
+        else:
+            bonds[key] = (owner, loan)
+    return bonds
+
+
+def _bonds_held(db):
+    return {
+        key: (held[b"owner"].decode(), held[b"loan"].decode()) for key, held in _keys(db, ":member:").items()
+    }
+
+
+def _touches(broker):
+    """Acts, contacts, tracks and windows."""
+    told = defaultdict(lambda: defaultdict(int))
+    for record in broker.of(TOUCHES.name):
+        try:
+            event = orjson.loads(record.value)
+        except orjson.JSONDecodeError:
+            continue
+        who, guide = (event["brand"], event["member_id"]), event.get("guide_id", "")
+        way = event.get("direction", "")
+        entry = f"{event['touch_id']}|{event['kind']}|{way}|{guide}|"
+        noted = [(keys.track(*who), entry)]
+        if way == "out":
+            noted.append((keys.contacts(*who), event["touch_id"]))
+        else:
+            noted += [(keys.acts(*who), keys.ITSELF), (keys.windows(event["brand"]), event["member_id"])]
+        if guide and (way == "out" or event["kind"] in {"chat", "live"}):
+            noted.append((keys.acts(*who), guide))
+        for key, name in noted:
+            told[key][name.encode()] = max(told[key][name.encode()], event["occurred_at_ms"])
+    return told
 
 
 def _unmarked(cells):

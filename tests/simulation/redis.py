@@ -225,6 +225,22 @@ class Pipeline:
     def hgetall(self, key):
         self._commands.append(lambda: dict(self._connection.server.db.hgetall(key)))
 
+    def zcount(self, key, low, high):
+        assert high == "+inf"
+        self._commands.append(
+            lambda: sum(at >= low for _, at in self._connection.server.db.zrange(key, 0, -1, withscores=True))
+        )
+
+    def zrangebyscore(self, key, low, high, *, start, num, withscores):
+        assert (low, start, withscores) == (0, 0, True)
+        self._commands.append(
+            lambda: [
+                each
+                for each in self._connection.server.db.zrange(key, 0, -1, withscores=True)
+                if each[1] <= high
+            ][:num]
+        )
+
     def delete(self, key):
         self._commands.append(lambda: self._connection.server.db.delete(key))
 

@@ -14,13 +14,14 @@ CLOCK = b"|"
 
 
 def bind(db, keys, args):
-    changed = 0
+    out = []
     for i, key in enumerate(keys):
-        at, owner, cell = args[3 * i : 3 * i + 3]
-        if int(at) > int(db.hget(key, b"owner_at") or -1):
-            db.hset(key, {b"owner": owner, b"owner_cell": cell, b"owner_at": at})
-            changed += 1
-    return changed
+        read, *fields = args[5 * i : 5 * i + 5]
+        same = (db.hget(key, b"facts") or b"") == read
+        if same:
+            db.hset(key, dict(zip((b"facts", b"owner", b"owner_at", b"loan"), fields, strict=True)))
+        out.append(int(same))
+    return out
 
 
 class Cell:
@@ -141,9 +142,9 @@ class Claim:
         """Take the slots that are wanted and let go of the others; false where one is sold out."""
         slots, wanted = self.cell.slots, [each.split(b":") for each in names.split() if b":" in each]
         for most, slot in wanted:
-            if slot + b"|" + self.whom not in self.db.hgetall(slots):
-                if self.db.zlexcount(slots, slot + b"|", slot + b"}") >= int(most):
-                    return False
+            new = slot + b"|" + self.whom not in self.db.hgetall(slots)
+            if new and self.db.zlexcount(slots, slot + b"|", slot + b"}") >= int(most):
+                return False
         for slot in self.held.get(b"h", b"").split():
             self.db.zrem(slots, slot + b"|" + self.whom)
         for _, slot in wanted:
@@ -161,7 +162,7 @@ class Claim:
         self.wait()
         return b"waiting"
 
-    def moved(self):
+    def moved(self):  # noqa: C901, PLR0912 - as many cases as the script has
         which, who, *moves = self.move.split(b" ")
         state, holder = self.steps[-1][0], self.steps[-1][9].split(b"|")[0]
         following = next((each.split(b">")[1] for each in moves if each.split(b">")[0] == state), None)
@@ -177,7 +178,7 @@ class Claim:
             return b"late"
         if following is None:
             return b"illegal"
-        if who != b"-" and holder != who and not after:
+        if who not in {b"-", holder} and not after:
             return b"late" if state == b"waiting" else b"not_yours"
         if self.wanted and not self.hold(self.wanted):
             return b"full"
@@ -290,7 +291,7 @@ class Claim:
         elif self.db.zrem(self.cell.open, holder + b"|" + self.whom):
             self.cell.touched.add(holder)
 
-    def write(self, state, by, remind, start, record, choice):
+    def write(self, state, by, remind, start, record, choice):  # noqa: PLR0917 - the words of an answer
         words = (state, b"%d" % self.attempt, b"%d" % self.now, by, remind, self.policy, start)
         self.made.append(b" ".join((*words, self.cause, record, choice)))
         self.ends = by if remind == b"0" else remind
@@ -314,7 +315,7 @@ def _room(db, opened, capacity, guide):
     return int(held.split(b":")[1]) - db.zlexcount(opened, guide + b"|", guide + b"}") if held else 0
 
 
-def restore(db, keys, args):
+def restore(db, keys, args):  # noqa: C901 - as many cases as the script has
     cell, changed = Cell(db, keys[:8], args[1]), 0
     for i, key in enumerate(keys[8:]):
         whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
@@ -448,7 +449,67 @@ def mark(db, keys, args):
 
 def members(db, keys, args):
     assert not args
-    return [(db.hget(key, b"owner") or b"") + b" " + (db.hget(key, b"owner_cell") or b"") for key in keys]
+    out = [db.now_ms()]
+    for key, acts in zip(keys[::2], keys[1::2], strict=True):
+        owner, since, loan = (db.hget(key, name) for name in (b"owner", b"owner_at", b"loan"))
+        done = [
+            part
+            for name, at in reversed(db.zrange(acts, 0, -1, withscores=True))
+            for part in (name, b"%d" % at)
+        ]
+        text = b"|".join((owner or b"", since or b"", loan or b"||"))
+        out.append(b" ".join((text, *done)) if owner is not None or done else b"")
+    return out
+
+
+def touch(db, keys, args):
+    keep_ms, guides_max, contacts_max, track_max, *rest = args
+    three, five = zip(*[iter(keys)] * 3, strict=True), zip(*[iter(rest)] * 5, strict=True)
+    for (acts, contacts, track), (at, entry, actor, contact, came_in) in zip(three, five, strict=True):
+        _latest(db, track, entry, at, keep_ms=keep_ms, most=int(track_max))
+        if contact:
+            _latest(db, contacts, contact, at, keep_ms=keep_ms, most=int(contacts_max))
+        if came_in == b"1":
+            _latest(db, acts, b"|", at, keep_ms=keep_ms)
+        if actor:
+            _latest(db, acts, actor, at, keep_ms=keep_ms)
+            guides = [name for name, _ in db.zrange(acts, 0, -1, withscores=True) if name != b"|"]
+            for name in guides[: -int(guides_max)]:
+                db.zrem(acts, name)
+
+
+def _latest(db, key, name, at, *, keep_ms=None, most=0):
+    """The later time of a name counts; the ``most`` latest names are kept."""
+    db.zadd(key, name, max(int(at), db.hgetall(key).get(name, 0)))
+    for older, _ in db.zrange(key, 0, -1, withscores=True)[:-most] if most else ():
+        db.zrem(key, older)
+    if keep_ms is not None:
+        db.pexpire(key, keep_ms)
+
+
+def window(db, keys, args):
+    action, *rest = args
+    for key, member, at in zip(keys, rest[::2], rest[1::2], strict=True):
+        if action == b"open":
+            _latest(db, key, member, at)
+        elif db.hgetall(key).get(member) == int(at):
+            db.zrem(key, member)
+
+
+def remind(db, keys, args):
+    now, day, *rest = args
+    out = []
+    for key, lead, most in zip(keys, rest[::2], rest[1::2], strict=True):
+        for name, at in db.zrange(key, 0, -1, withscores=True):
+            if at <= int(now) - int(day):
+                db.zrem(key, name)
+        held = db.hgetall(key)
+        through = lead in held or len(held) < int(most)
+        if through and lead not in held:
+            db.zadd(key, lead, int(now))
+            db.pexpire(key, day)
+        out.append(int(through))
+    return out
 
 
 def fix_cells(db, keys, args):
@@ -527,8 +588,11 @@ SCRIPTS = {
         journey,
         mark,
         members,
+        remind,
         restore,
         set_capacity,
+        touch,
         waiters,
+        window,
     )
 }

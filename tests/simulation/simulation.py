@@ -10,7 +10,7 @@ from tests.simulation import judge
 from tests.simulation.expected import Expected
 from tests.simulation.faults import HEALED_S, Faults
 from tests.simulation.group import Group
-from tests.simulation.guides import HOURS_S, Guides
+from tests.simulation.guides import Guides
 from tests.simulation.kafka import Broker
 from tests.simulation.loop import Loop
 from tests.simulation.redis import Server
@@ -24,10 +24,11 @@ from topics.catalog import (
     LEADS,
     RESERVATIONS,
     RESPONSES,
+    TOUCHES,
 )
 from topics.codec import partition_of
 
-WORK = (LEADS.name, RESERVATIONS.name, RESPONSES.name, BINDINGS.name, ASSIGNMENTS.name)
+WORK = (LEADS.name, RESERVATIONS.name, RESPONSES.name, BINDINGS.name, TOUCHES.name, ASSIGNMENTS.name)
 #: What was late before the healing has happened by then.
 SETTLED_S = HEALED_S + 12
 #: Everything is done by then, or something is stuck.
@@ -56,8 +57,9 @@ class Simulation:
         self.server = Server(self.loop, self.now_ms)
         work = [tp for tp in self.broker.logs if tp[0] in WORK]
         self.group = Group(self.broker, self.faults, work)
-        hours_s = HARMLESS_S if harmless else HOURS_S
-        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms, hours_s)
+        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms)
+        if harmless:
+            self.guides.hours_s = HARMLESS_S
         self.workers = []
         self._sent = False
         self._expected = Expected()

@@ -12,16 +12,16 @@ from router.outbox import Outbox
 from router.projector import Projector
 from router.recovery import Recovery
 from router.reference import REFERENCE_TOPICS, Reference
-from router.rules.ownership import read_bindings
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.timers import Timers, share_of
+from router.tracking import Tracking
 from tests.simulation.group import Member
 from tests.simulation.kafka import Publisher
 from tests.simulation.loop import EndedError, Process
 from tests.simulation.redis import Connection, Scripts
 from tests.simulation.world import POISON
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES
+from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES, TOUCHES
 
 REFRESH_S = 1.0
 TICK_S = 0.7
@@ -103,11 +103,13 @@ class Worker:
         while not await self._refresh():
             await self.loop.sleep(REFRESH_S)
         self.group.join(self.member)
+        tracking = Tracking(self.arbiter.members)
         for topic, work in (
             (LEADS, partial(self._route, LEADS)),
             (RESERVATIONS, partial(self._route, RESERVATIONS)),
             (RESPONSES, self.flow.follow),
-            (BINDINGS, self._bind),
+            (BINDINGS, partial(self._track, tracking.bind)),
+            (TOUCHES, partial(self._track, tracking.touch)),
             (ASSIGNMENTS, self._project),
         ):
             self.loop.spawn(self._follow(topic.name, work), self.process)
@@ -194,10 +196,8 @@ class Worker:
             raise ValueError("a planted bug")
         await self.flow.route(topic, records)
 
-    async def _bind(self, records):
-        bound, refusals = read_bindings(records, self.reference.cell_of_guide)
-        await self.arbiter.bind(bound)
-        await self.set_aside(refusals)
+    async def _track(self, follow, records):
+        await self.set_aside(await follow(records))
 
     async def _project(self, records):
         await self.set_aside(await self.projector.project(records))

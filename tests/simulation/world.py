@@ -8,7 +8,7 @@ from typing import NamedTuple
 import orjson
 
 from router.demo.malformed import MALFORMED
-from topics.catalog import BINDINGS, GUIDES, LEADS, POLICIES, PRESENCE, RESERVATIONS, STORES
+from topics.catalog import BINDINGS, GUIDES, LEADS, POLICIES, PRESENCE, RESERVATIONS, STORES, TOUCHES
 
 #: When the run begins, epoch ms; the clock of Redis and of the broker.
 BEGIN_MS = 1_790_000_000_000
@@ -23,6 +23,11 @@ REASONS = dict.fromkeys(("not_json", "not_utf8", "nan"), "not_json") | {
 }
 #: More than five in one batch stop a worker for good, by design.
 POISONS_MAX = 3
+#: Two hard transfers of a member are within the budget, whatever happens: a third may be refused or not.
+TRANSFERS_MAX = 2
+BINDING_KINDS = ("bind", "bind", "bind", "unbind", "lend", "return")
+BINDING_KINDS += ("transfer_started", "transfer_done", "transfer_vetoed")
+TOUCH_KINDS = ("view", "chat", "message", "live")
 #: Those that cost no time to refuse, with their reasons; the others are tried where decoding is tested.
 SPOILS = [
     (REASONS.get(name, "invalid"), spoil)
@@ -89,6 +94,7 @@ class World:
         sent = self._inputs(rng.randint(20, 60))
         sent += [self._binding(i) for i in range(rng.randint(0, 24))]
         sent += [self._change(i) for i in range(rng.randint(0, 20))]
+        sent += [self._touch(i) for i in range(rng.randint(0, 20))]
         self.sent = sorted(sent, key=lambda one: one.at_s)
 
     def _at(self):
@@ -143,9 +149,24 @@ class World:
 
     def _binding(self, number):
         at_s, member_id = self._at(), self.rng.choice(self._members)
-        fields = {"command_id": f"c{number}", "member_id": member_id, "brand": BRAND, "kind": "bind"}
-        fields |= {"occurred_at_ms": BEGIN_MS + number, "guide_id": self.rng.choice(list(self._guides))}
+        kind = self.rng.choice(BINDING_KINDS if number < TRANSFERS_MAX else BINDING_KINDS[:6])
+        fields = {"command_id": f"c{number}", "member_id": member_id, "brand": BRAND, "kind": kind}
+        fields["occurred_at_ms"] = BEGIN_MS + self.rng.choice((number, 9))
+        if kind not in {"unbind", "return", "transfer_vetoed"}:
+            fields["to_guide_id"] = self.rng.choice(list(self._guides))
         return Sent(at_s, BINDINGS.name, member_id.encode(), orjson.dumps(fields))
+
+    def _touch(self, number):
+        at_s, member_id = self._at(), self.rng.choice(self._members)
+        fields = {"touch_id": f"t{number}", "member_id": member_id, "brand": BRAND}
+        fields |= {"occurred_at_ms": BEGIN_MS + self.rng.randint(0, 30), "kind": self.rng.choice(TOUCH_KINDS)}
+        if self.rng.random() < 0.6:
+            fields["guide_id"] = self.rng.choice(list(self._guides))
+        if self.rng.random() < 0.6:
+            fields["direction"] = self.rng.choice(("in", "out"))
+        if self.rng.random() < 0.1:
+            return Sent(at_s, TOUCHES.name, member_id.encode(), orjson.dumps(fields)[:-1], reason="not_json")
+        return Sent(at_s, TOUCHES.name, member_id.encode(), orjson.dumps(fields))
 
     def _inputs(self, count):
         """Leads and reservations; among them repeats, changes, what is malformed, what makes it raise."""

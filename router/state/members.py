@@ -1,0 +1,131 @@
+"""What Redis holds of members: contracts, touches, windows; each call one round trip for a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from router.rules.charge import Standing
+from router.rules.ownership import DAY_MS, Contract, Fact, Loan, follow
+from router.rules.touches import Touched
+from router.state import keys
+from router.state.redis import Item, Scripts, answered, checked
+
+#: How long touches are remembered: as long as the streams, and a day.
+TOUCHES_MS = 15 * DAY_MS
+#: How many guides who did something for a member are remembered, how many contacts, how much of the track.
+GUIDES_MAX, CONTACTS_MAX, TRACK_MAX = 8, 64, 20
+
+Member = tuple[str, str]
+"""Brand and id."""
+
+_UNKNOWN = Standing()
+_facts = msgspec.json.Decoder(tuple[Fact, ...])
+
+
+class Members:
+    """To call a method again with the same arguments changes nothing more."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def standings(self, members: Sequence[Member]) -> tuple[list[Standing], int]:
+        """What routing asks about each member, and the time by Redis' clock, epoch ms; 0 without any."""
+        items = [Item([keys.member(*member), keys.acts(*member)]) for member in members]
+        out, now_ms = [_UNKNOWN] * len(items), 0
+        for rows, (at_ms, *held) in await self._scripts.spread("members", (), items):
+            now_ms = max(now_ms, at_ms)
+            for row, text in zip(rows, held, strict=True):
+                if text:
+                    out[row] = _standing(text)
+        return out, now_ms
+
+    async def contracts(self, members: Sequence[Member]) -> list[tuple[bytes, Contract]]:
+        """What is held of each member, and the contract that follows."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for member in members:
+            pipeline.hget(keys.member(*member), "facts")
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return [(text or b"", follow(Contract(), _facts.decode(text) if text else ())) for text in held]
+
+    async def write(self, contracts: Sequence[tuple[Member, bytes, Contract]]) -> list[bool]:
+        """Write contracts of members of whom this was held; False where it is something else by now."""
+        items = [
+            Item([keys.member(*member)], (held, *fields_of(made).values()))
+            for member, held, made in contracts
+        ]
+        out = [False] * len(items)
+        for rows, written in await self._scripts.spread("bind", (), items):
+            for row, one in zip(rows, written, strict=True):
+                out[row] = bool(one)
+        return out
+
+    async def touch(self, touches: Sequence[Touched]) -> None:
+        """Note touches, and open the windows of those who came in."""
+        items = [
+            Item(
+                [key(one.brand, one.member_id) for key in (keys.acts, keys.contacts, keys.track)],
+                (one.at_ms, one.entry, one.actor, one.contact, int(one.came_in)),
+            )
+            for one in touches
+        ]
+        await self._scripts.spread("touch", (TOUCHES_MS, GUIDES_MAX, CONTACTS_MAX, TRACK_MAX), items)
+        came = [(one.brand, one.member_id, one.at_ms) for one in touches if one.came_in]
+        await self._windows("open", came)
+
+    async def waiting_windows(self, brand: str, until_ms: int, most: int) -> list[tuple[str, int]]:
+        """The oldest windows that were opened up to a time: member, when."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        pipeline.zrangebyscore(keys.windows(brand), 0, until_ms, start=0, num=most, withscores=True)
+        [held] = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return [(member.decode(), int(at_ms)) for member, at_ms in held]
+
+    async def close_windows(self, brand: str, seen_to: Iterable[tuple[str, int]]) -> None:
+        """Close these windows, unless the member did something since."""
+        await self._windows("close", [(brand, *each) for each in seen_to])
+
+    async def contacts(self, members: Sequence[Member], since_ms: int) -> list[int]:
+        """How often each member was contacted since a time, by anybody; no more than ``CONTACTS_MAX``."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for member in members:
+            pipeline.zcount(keys.contacts(*member), since_ms, "+inf")
+        return checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def let_through(self, reminders: Sequence[tuple[str, str, str, int]], now_ms: int) -> list[bool]:
+        """Which reminders may go out: brand, guide, lead, how many the guide may get a day."""
+        items = [
+            Item([keys.reminded(brand, guide_id)], (lead_id, most))
+            for brand, guide_id, lead_id, most in reminders
+        ]
+        out = [False] * len(items)
+        for rows, allowed in await self._scripts.spread("remind", (now_ms, DAY_MS), items):
+            for row, one in zip(rows, allowed, strict=True):
+                out[row] = bool(one)
+        return out
+
+    async def _windows(self, action: str, windows: Iterable[tuple[str, str, int]]) -> None:
+        items = [Item([keys.windows(brand)], (member_id, at_ms)) for brand, member_id, at_ms in windows]
+        await self._scripts.spread("window", (action,), items)
+
+
+def fields_of(contract: Contract) -> dict[str, bytes]:
+    """The hash of a member of whom something was said."""
+    loan = contract.loan
+    until = "" if loan is None or loan.until_ms is None else loan.until_ms
+    return {
+        "facts": msgspec.json.encode(contract.facts),
+        "owner": contract.owner.encode(),
+        "owner_at": b"%d" % contract.since_ms,
+        "loan": b"" if loan is None else f"{loan.to}|{loan.at_ms}|{until}".encode(),
+    }
+
+
+def _standing(text: bytes) -> Standing:
+    head, *acts = text.decode().split(" ")
+    owner, since, borrower, begun, until = head.split("|")
+    loan = Loan(borrower, int(begun), int(until) if until else None) if borrower else None
+    if not acts:
+        return Standing(owner, int(since or -1), loan)
+    done = dict(zip(acts[::2], map(int, acts[1::2]), strict=True))
+    return Standing(owner, int(since or -1), loan, done, done.pop(keys.ITSELF, -1))
