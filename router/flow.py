@@ -16,6 +16,7 @@ from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import NOWHERE, Record, Refusal, Request, decoded, read
+from router.rules.meeting import asked_for, first_of_each, merged, named, whom
 from router.rules.offers import Answer
 from router.rules.placing import (
     Home,
@@ -29,14 +30,14 @@ from router.rules.placing import (
     waves,
 )
 from router.rules.reasons import winners
-from router.rules.responding import Understood, lead_of, outcomes, understand
+from router.rules.responding import Understood, is_open, lead_of, outcomes, understand
 from router.state.arbiter import Arbiter, Past
 from scoring.explain import explain, reasons
 from scoring.match import Matching, match
 from scoring.policy import Policy
 from scoring.rank import Ranking, rank
 from scoring.requests import Requests, columns, tier_numbers
-from topics.catalog import RESERVATIONS, Topic
+from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.fields import Tier
 from topics.responses import Response
 
@@ -65,6 +66,8 @@ class Flow:
     async def route(self, topic: Topic, records: Sequence[Record]) -> Routed:
         """Route a batch of leads or reservations; when this returns the broker has every result."""
         requests, refusals = read(topic, records)
+        if topic is LEADS:
+            requests = await self._meet(self.reference.marked(requests))
         routed, out = Routed(refusals), []
         # what a version of a reservation is hangs on the ones before it
         for some in waves(requests) if topic is RESERVATIONS else [requests]:
@@ -78,6 +81,26 @@ class Flow:
                 out += await self._place(batch, wanted, homes, now_ms, policy, routed)
         await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
         return routed
+
+    async def _meet(self, requests: list[Request]) -> list[Request]:
+        """Merge each lead into the open one, if there is one, in which its member asks for the same."""
+        rows = [row for row, each in enumerate(requests) if asked_for(each) and not each.over]
+        windows = {
+            row: self.reference.policy(requests[row].event.brand).merge_window_s * 1000 for row in rows
+        }
+        asked = {row: asked_for(requests[row]) for row in rows if windows[row]}
+        met = await self.arbiter.meet([(requests[row], what, windows[row]) for row, what in asked.items()])
+        suspects = {row: into for row, into in zip(asked, met, strict=True) if into}
+        pasts, _ = await self.arbiter.recall([whom(requests[row], into) for row, into in suspects.items()])
+        here = first_of_each(requests)
+        out, again = list(requests), []
+        for (row, into), past in zip(suspects.items(), pasts, strict=True):
+            if is_open(past) or here.get(named(requests[row], into), row) < row:
+                out[row] = merged(requests[row], into)
+            else:
+                again.append((requests[row], asked[row], windows[row]))
+        await self.arbiter.meet(again, force=True)
+        return out
 
     async def _versions(self, requests: Sequence[Request], refusals: list[Refusal]) -> list[Request]:
         """What each version of a reservation is: a new one, or a change of what is known."""

@@ -9,7 +9,7 @@ from router.rules.intake import Record, Refusal
 from router.rules.restoring import restored
 from router.state.arbiter import Arbiter, Card
 from scoring.roster import Roster
-from topics.assignments import LIVE_STATES, Assignment
+from topics.assignments import FINAL_STATES, LIVE_STATES, Assignment
 from topics.codec import BadEventError, decode
 
 
@@ -52,6 +52,8 @@ class Projector:
                 if event.guide_id is not None
             ]
         )
+        closed = [event for event in first if event.state in FINAL_STATES]
+        await self.arbiter.part([_identity(event) for event in closed])
         until_ms, roster = self.restore_until_ms(), self.roster()
         await self.arbiter.restore(
             [

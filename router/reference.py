@@ -16,6 +16,7 @@ import numpy as np
 from router.rules.booking import slots_of, trouble, understand_version
 from router.rules.charge import Charge, Standing, charges
 from router.rules.intake import Refusal, Request
+from router.rules.meeting import marked
 from router.rules.ownership import DAY_MS
 from router.rules.responding import Past
 from router.timezones import zone
@@ -244,6 +245,22 @@ class Reference:
     def _clear_changes(self) -> None:
         self._changed_stores.clear()
         self._changed_guides.clear()
+
+    def marked(self, requests: Sequence[Request]) -> list[Request]:
+        """Mark the leads of those who are no customers, as their brand's policy has it."""
+        members, guides = self._events[MEMBERS.name], self._events[GUIDES.name]
+        out: list[Request] = []
+        for request in requests:
+            identity = f"{request.event.brand}/{request.event.member_id}"
+            member, works = members.get(identity), identity in guides
+            shared = request.event.source is not None and request.event.source.sharer_id is not None
+            if works or shared or (member is not None and member.flags):
+                policy = self.policy(request.event.brand)
+                flags = () if member is None else member.flags
+                out.append(marked(request, flags, policy, works=works))
+            else:
+                out.append(request)
+        return out
 
     def book(
         self, requests: Sequence[Request], pasts: Sequence[Past], now_ms: int

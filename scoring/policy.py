@@ -12,7 +12,7 @@ from msgspec import Meta
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.requests import TIERS
-from topics.assignments import Rung
+from topics.assignments import Mark, Rung
 from topics.fields import Id, Tier
 from topics.stores import StoreKind
 
@@ -55,6 +55,9 @@ _KIND_FIT: dict[StoreKind, float] = {
     "partner": 1,
     "hq": 0.5,
 }
+#: What becomes of a lead of who is no customer: routed all the same, kept for headquarters, or closed.
+Effect = Literal["route", "hq", "close"]
+_MARKS: dict[Mark, Effect] = {"staff": "route", "competitor": "hq", "self_dealing": "route"}
 #: The tables of the policy: the kind of their values, and the defaults of those that are not named.
 _TABLES: dict[str, tuple[Any, dict[Any, Any]]] = {
     "weights": (Weight, _WEIGHTS),
@@ -64,6 +67,7 @@ _TABLES: dict[str, tuple[Any, dict[Any, Any]]] = {
     "level_min": (Level, _LEVEL_MIN),
     "kind_fit": (Share, _KIND_FIT),
     "partner_quota": (Quota, {}),
+    "marks": (Effect, _MARKS),
 }
 
 
@@ -154,6 +158,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     book_days_max: Annotated[int, Meta(ge=1, le=12)] = 12
     #: A reservation occupies its slot at once, and a guide from so long before it begins.
     horizon_h: Annotated[int, Meta(ge=0, le=288)] = 24
+    #: For so long a lead of the same member for the same is merged into the open one; 0 for never.
+    merge_window_s: Annotated[int, Meta(ge=0, le=12 * 86_400)] = 86_400
+    #: What becomes of leads whose member is no customer.
+    marks: dict[Mark, Effect] = {}
     #: Whether a lead waits for the store that it names, while that is closed.
     queue_until_open: bool = False
     #: Who is asked, in this order, while nobody answers; and how long a lead stays on each rung at most.

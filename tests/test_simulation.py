@@ -193,6 +193,21 @@ class Cases:
             args.append(self.rng.choice(("", "-", "s1|fit|0", "s1|fit|0 s1|fit|1")))
         return names, args
 
+    def _meet(self):
+        members = self._some(self.MEMBERS)
+        args = [60_000]
+        for _ in members:
+            # by the fake's clock all windows are open or none is
+            window_ms = self.rng.choice((0, 10**12))
+            args += (self.rng.choice(("x", "y")), f"lead|{self.rng.choice(self.LEADS)}", window_ms)
+            args.append(self.rng.randint(0, 1))
+        return [keys.needs("b", member) for member in members], args
+
+    def _part(self):
+        members = self._some(self.MEMBERS)
+        leads = [f"lead|{self.rng.choice(self.LEADS)}" for _ in members]
+        return [keys.needs("b", member) for member in members], leads
+
     def _waiters(self):
         return [keys.waiting(cell) for cell in self.CELLS], [self.rng.randint(1, 3)]
 
@@ -286,7 +301,11 @@ async def contents(redis):
 
 
 def without_ids(data):
-    """Feeds are told apart by the time of day, changes by their place."""
+    """Feeds are told apart by the time of day, changes by their place; needs stand until a time of day."""
+    data = {
+        key: {what: lead.rpartition(b"|")[0] for what, lead in held.items()} if "}:needs:" in key else held
+        for key, held in data.items()
+    }
     return {
         key: [fields for _, fields in held] if keys.follows_along(key) else held for key, held in data.items()
     }

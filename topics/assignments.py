@@ -35,6 +35,8 @@ FINAL_STATES: tuple[State, ...] = ("won", "lost", "withdrawn", "closed")
 _UNASSIGNED: tuple[State, ...] = ("waiting", "withdrawn", "closed")
 #: How far afield a lead looks for a guide.
 Rung = Literal["owner", "store", "near", "region", "hq"]
+#: Who is no customer: works here, works for somebody else, or shared with themselves.
+Mark = Literal["staff", "competitor", "self_dealing"]
 
 
 class Cause(Event, frozen=True):
@@ -79,6 +81,7 @@ class Assignment(Event, frozen=True):
 
     ``respond_by_ms``: when this state ends by itself. ``lead`` or ``reservation``: what was asked for, in the
     first record and where it has changed. ``record``: the guide's, after this step.
+    ``merged_into``: the open lead that this one asks for the same as.
     """
 
     brand: Id
@@ -106,7 +109,9 @@ class Assignment(Event, frozen=True):
     lead: Lead | None = None
     reservation: Reservation | None = None
     slots: Annotated[tuple[Text, ...], Meta(max_length=96, description="store|service|start, held now")] = ()
+    marks: tuple[Mark, ...] = ()
     reason: Text | None = None
+    merged_into: Id | None = None
     digest: (
         Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(?!\n)$", description="of the lead that was first seen")]
         | None

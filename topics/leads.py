@@ -41,6 +41,7 @@ class Lead(Event, frozen=True):
     quantity: Count | None = None
     in_stock: Annotated[tuple[Id, ...], Meta(max_length=64, description="stores that hold the goods")] = ()
     group_id: Id | None = None
+    list_id: Annotated[Id, Meta(description="the list of customers that it is a row of")] | None = None
     only_owner: Annotated[bool, Meta(description="for nobody but the responsible guide")] = False
 
     def __post_init__(self) -> None:

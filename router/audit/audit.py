@@ -157,7 +157,8 @@ class Audit:
     def _feed_input(self, kind: str, event: dict[str, Any], position: Position, timestamp_ms: int) -> None:
         self._in[kind] += 1
         self._first_in_ms = min(self._first_in_ms or timestamp_ms, timestamp_ms)
-        who = _identity(event, kind, f"{kind}_id")
+        rows = kind == "lead" and event.get("list_id") is not None
+        who = _identity(event, "list" if rows else kind, f"{kind}_id")
         track = None
         if who is not None:
             track = self._tracks.setdefault(who, Track())
@@ -216,7 +217,7 @@ class Audit:
     def _first_answer(self, track: Track, who: str, timestamp_ms: int) -> None:
         self._last_answer_ms = max(self._last_answer_ms, timestamp_ms)
         self._time(track, timestamp_ms)
-        if track.version is None and "/list/" not in who:  # lists come over no topic
+        if track.version is None:
             self._unasked.add(who)
         for position in self._open_of.pop(who, ()):
             del self._open[position]

@@ -83,7 +83,7 @@ def understand_version(
     return replace(
         request,
         slots=request.slots if action in {"changed", "rebooked"} else "",
-        move=Move(action, cause_of(event), asks=asks, tried=tried(steps), rung=rung_now(steps)),
+        move=Move(action, cause_of(request.kind, event), asks=asks, tried=tried(steps), rung=rung_now(steps)),
     )
 
 

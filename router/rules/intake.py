@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-from topics.assignments import Rung
+from topics.assignments import Mark, Rung
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
 from topics.fields import Event, RequestKind
@@ -71,7 +71,8 @@ class Request:
 
     ``digest`` tells whether the same id came again with other content; None where that is no conflict.
     ``move`` is None for one that is new, ``over`` where that is over before it began. ``slots``: those that a
-    reservation takes, see ``router.rules.booking``.
+    reservation takes, see ``router.rules.booking``. ``marks``, ``held`` (for headquarters alone), ``reason``
+    and ``merged_into``: see ``router.rules.meeting``.
     """
 
     kind: RequestKind
@@ -82,11 +83,15 @@ class Request:
     move: Move | None = None
     slots: str = ""
     over: bool = False
+    held: bool = False
+    marks: tuple[Mark, ...] = ()
+    reason: str | None = None
+    merged_into: str | None = None
 
     @property
     def cause(self) -> tuple[str, str]:
         """Kind and id of the event that asks: the same cause has the same answer."""
-        return cause_of(self.event) if self.move is None else self.move.cause
+        return cause_of(self.kind, self.event) if self.move is None else self.move.cause
 
     @property
     def visit_ms(self) -> int | None:
@@ -95,11 +100,11 @@ class Request:
         return event.starts_at_ms if isinstance(event, Reservation) and event.status != "arrived" else None
 
 
-def cause_of(event: Lead | Reservation) -> tuple[str, str]:
+def cause_of(kind: RequestKind, event: Lead | Reservation) -> tuple[str, str]:
     """What a request itself is as a cause: each version of a reservation is one of its own."""
     if isinstance(event, Reservation):
         return (f"reservation/{event.version}", event.reservation_id)
-    return ("lead", event.lead_id)
+    return (kind, event.lead_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[
 
 def _lead(record: Record) -> Request:
     lead = decode(Lead, record.value)
-    return Request("lead", lead.lead_id, lead, digest_of(lead), record)
+    return Request("lead" if lead.list_id is None else "list", lead.lead_id, lead, digest_of(lead), record)
 
 
 def _reservation(record: Record) -> Request:

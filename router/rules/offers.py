@@ -193,13 +193,16 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
         "respond_by_ms": step.respond_by_ms or None,
         "record": _record(step.record),
     }
-    if seq == 1 or (request.slots and step.cause == "|".join(cause_of(event))):
+    if seq == 1 or (request.slots and step.cause == "|".join(cause_of(request.kind, event))):
         asked = "reservation" if isinstance(event, Reservation) else "lead"
         common |= {"digest": request.digest if seq == 1 else None, asked: event}
         if step.state not in FINAL_STATES:
             common["slots"] = tuple(slot.partition(":")[2] for slot in request.slots.split() if ":" in slot)
-        elif request.move is None and not request.over:
-            common["reason"] = SLOT_FULL
+        elif request.move is None:
+            common["reason"] = request.reason if request.over else SLOT_FULL
+            common["merged_into"] = request.merged_into
+        if seq == 1:
+            common["marks"] = request.marks
     if len(step.choice) > _HOLDER and step.state in {"waiting", "withdrawn", "closed"}:
         queue, tier, arrival_ms, rung = step.choice
         common |= {"tier": TIERS[int(tier)], "lead_at_ms": int(arrival_ms), "rung": rung, "queue": queue}

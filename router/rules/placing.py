@@ -107,8 +107,11 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     ]
     wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
     wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
+    grabs = {row: grab for row, request in enumerate(batch) if (grab := grabber(request))}
+    wanted.only_owner[list(grabs)] = True
     for column, guides in (
-        (wanted.owner_row, [home.owner_id for home in homes]),
+        # who takes a lead out of the pool stands where its owner would
+        (wanted.owner_row, [grabs.get(row, home.owner_id) for row, home in enumerate(homes)]),
         (wanted.last_row, [home.last_id for home in homes]),
     ):
         named = [row for row, guide_id in enumerate(guides) if guide_id]
@@ -126,9 +129,15 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         wanted.declined = Pairs(rows[found >= 0], found[found >= 0].astype(np.int32))
 
 
+def grabber(request: Request) -> str | None:
+    """The guide who takes a waiting lead out of the open pool, if this is about that."""
+    move = request.move
+    return move.guide_id if move is not None and move.action == "grabbed" else None
+
+
 def asks(request: Request, policy: Policy, now_ms: int) -> bool:
     """Whether a request wants the lead to be offered to somebody now."""
-    wants = not request.over if request.move is None else request.move.asks
+    wants = not (request.over or request.held) if request.move is None else request.move.asks
     return wants and not is_ahead(request, policy, now_ms)
 
 
@@ -208,7 +217,9 @@ RUNGS: tuple[Rung, ...] = get_args(Rung)
 
 def rung_of(request: Request) -> Rung:
     """How far afield a request looks, beyond owner and named store."""
-    return "near" if request.move is None else request.move.rung
+    if request.move is None:
+        return "hq" if request.held else "near"
+    return request.move.rung
 
 
 def script_rules(policy: Policy, now_ms: int) -> str:

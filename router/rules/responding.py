@@ -12,7 +12,7 @@ from router.rules.intake import Move, Record, Refusal, Request
 from router.rules.lifecycle import OFFERS_AGAIN, TABLE
 from router.rules.offers import MOMENTS, Answer, Made, made
 from scoring.policy import Policy
-from topics.assignments import Assignment, Rung
+from topics.assignments import FINAL_STATES, Assignment, Rung
 from topics.codec import decode
 from topics.leads import Lead
 from topics.reservations import Reservation
@@ -93,6 +93,11 @@ def understand(
         out.requests.append(request)
         out.cells[request.cause] = past.cell
     return out
+
+
+def is_open(past: Past) -> bool:
+    """Whether a lead is known and anything may still happen to it."""
+    return past.cell is not None and bool(past.steps) and steps_of(past)[-1].state not in FINAL_STATES
 
 
 def steps_of(past: Past) -> list[Made]:

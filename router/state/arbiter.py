@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.rules.charge import InCharge, nobody_in_charge
+from router.rules.intake import Request
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal, home_of
 from router.rules.restoring import Restored
@@ -167,6 +168,25 @@ class Arbiter:
     def forget_marks(self) -> None:
         """Claim by whatever marks there are until the next changes tell them: cells were made whole anew."""
         self._marks.clear()
+
+    async def meet(self, asks: Sequence[tuple[Request, str, int]], *, force: bool = False) -> list[str]:
+        """For each lead, what it asks for and for how long: the open lead (kind|id) for the same, '' if none.
+
+        Without one, or with ``force``, it is the one that later ones are told of.
+        """
+        items = [
+            Item(
+                [keys.needs(request.event.brand, request.event.member_id)],
+                (what, f"{request.kind}|{request.lead_id}", window_ms, int(force)),
+            )
+            for request, what, window_ms in asks
+        ]
+        return [text.decode() for text in await self._each("meet", (REMEMBER_MS,), items)]
+
+    async def part(self, leads: Sequence[Lead]) -> None:
+        """These leads are closed: nobody is told of them any more."""
+        items = [Item([keys.needs(*lead[:2])], [f"{lead[2]}|{lead[3]}"]) for lead in leads]
+        await self.scripts.spread("part", (), items)
 
     async def recall(self, leads: Sequence[Lead]) -> tuple[list[Past], int]:
         """What is known of leads, two round trips; also the time by Redis' clock, epoch ms.

@@ -190,7 +190,7 @@ for i = 1, #KEYS - 8 do
       if GIVEN_BACK[newest[1]] then tried[string.match(newest[10], '^[^|]+')] = true end
     end
     attempt = tonumber(newest[2])
-    if move == '' and held[2] ~= digest then
+    if (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
       result, made = 'conflict', {}
     elseif first then
       result, seq = 'replay', first

@@ -110,6 +110,11 @@ def reminded(brand: str, guide_id: str) -> str:
     return f"lr:{{{brand}/g{shard(guide_id)}}}:reminded:{guide_id}"
 
 
+def needs(brand: str, member_id: str) -> str:
+    """Hash, what a member asks for -> the open lead that does, until when it stands for others."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:needs:{member_id}"
+
+
 def lead_cell(brand: str, kind: str, lead_id: str) -> str:
     """String: the cell of a routing request, fixed at its first attempt.
 
@@ -148,7 +153,9 @@ def follows_along(key: str) -> bool:
 def is_own(key: str) -> bool:
     """Whether a key may be there though nothing in the log asks for it: the log may have forgotten by now."""
     forgotten = follows_along(key) or is_turns(key) or is_records(key) or is_of_touches(key)
-    return forgotten or "}:reminded:" in key or key.endswith(("/parked}:due", "}:windows"))
+    return (
+        forgotten or "}:reminded:" in key or "}:needs:" in key or key.endswith(("/parked}:due", "}:windows"))
+    )
 
 
 def is_sorted_set(key: str) -> bool:

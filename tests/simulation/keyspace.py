@@ -36,6 +36,14 @@ class Keyspace:
     def hset(self, key, fields):
         self.data.setdefault(key, {}).update(fields)
 
+    def hdel(self, key, field):
+        """Whether it was there; an empty hash is no key."""
+        held = self.data.get(key, {})
+        there = held.pop(field, None) is not None
+        if there and not held:
+            del self.data[key]
+        return there
+
     def zadd(self, key, member, score):
         self.data.setdefault(key, {})[member] = score
 

@@ -102,7 +102,7 @@ class Claim:
 
     def answer(self):
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
-        if self.steps and not self.move and self.held[b"d"] != self.digest:
+        if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
             return [b"conflict", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
@@ -395,6 +395,30 @@ def _release(cell, whom, answer):
         cell.touched.add(guide)
 
 
+def meet(db, keys, args):
+    keep_ms, *asks = args
+    out = []
+    for key, (what, lead, window_ms, force) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
+        held, _, until_ms = (db.hget(key, what) or b"").rpartition(b"|")
+        if held and held != lead and int(until_ms) > db.now_ms() and force != b"1":
+            out.append(held)
+            continue
+        if held != lead:
+            db.hset(key, {what: b"%b|%d" % (lead, db.now_ms() + int(window_ms))})
+            db.pexpire(key, keep_ms)
+        out.append(b"")
+    return out
+
+
+def part(db, keys, args):
+    gone = 0
+    for key, lead in zip(keys, args, strict=True):
+        for what, held in list(db.hgetall(key).items()):
+            if held.rpartition(b"|")[0] == lead:
+                gone += db.hdel(key, what)
+    return gone
+
+
 def waiters(db, keys, args):
     out = []
     for key in keys:
@@ -587,7 +611,9 @@ SCRIPTS = {
         inbox,
         journey,
         mark,
+        meet,
         members,
+        part,
         remind,
         restore,
         set_capacity,

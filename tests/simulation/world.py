@@ -240,6 +240,8 @@ class World:
             fields |= {"lat": 31 + self.rng.random() / 5, "lon": 121 + self.rng.random() / 5}
         elif place == "store":
             fields["store_id"] = self.rng.choice(self._stores)
+        if self.rng.random() < 0.4:
+            fields["needs"] = [self.rng.choice(("suits", "suits", "hats"))]
         if self.rng.random() < 0.3:
             fields["price_zone"] = self.rng.choice(("full", "special"))
         return fields | {"tier": self.rng.choice(("vip", "new", "prospect"))}
