@@ -36,9 +36,12 @@ from router.state.guard import Guard, ask_identity, identity_of
 
 SCRIPTS = (
     "bind",
+    "catch_up",
     "changes",
     "claim",
+    "feed_ends",
     "fix_cells",
+    "held_card",
     "inbox",
     "journey",
     "mark",
