@@ -44,8 +44,10 @@ def made(lead_id="l", seq=1, state="offered", guide_id="g", **more):
         "respond_by_ms": now_ms + 300_000,
     }  # fmt: skip
     if state == "offered":
-        common["action"] = Action(code="contact.near", text="请在5分钟内联系这位会员：您就在附近且有空档。")
-    return Assignment(**{**common, "lead_id": lead_id, "seq": seq, "state": state, "guide_id": guide_id, **more})
+        common["action"] = Action(code="contact.near", text="请在5分钟内联系这位会员：您就在附近且有空档。")  # noqa: RUF001
+    return Assignment(
+        **{**common, "lead_id": lead_id, "seq": seq, "state": state, "guide_id": guide_id, **more}
+    )
 
 
 @dataclass
@@ -86,8 +88,11 @@ class Scene:
     scripts: Scripts
     kafka_url: str
     prefix: str
+    stop: asyncio.Event
     log: int = 0
     consumer: AIOKafkaConsumer | None = field(default=None, repr=False)
+    heard: list = field(default_factory=list, repr=False)
+    """Records of responses with what they say, as far as somebody has read them."""
 
     @property
     def redis(self):
@@ -123,7 +128,7 @@ class Scene:
             return response.status, await response.json()
 
     async def responses(self):
-        """What the gateway has published, from the first on."""
+        """What the gateway publishes, each for one reader."""
         if self.consumer is None:
             self.consumer = AIOKafkaConsumer(
                 bootstrap_servers=self.kafka_url.removeprefix("kafka://"),
@@ -137,7 +142,8 @@ class Scene:
             self.consumer.assign([TopicPartition(name, part) for part in parts])
         while True:
             record = await self.consumer.getone()
-            yield record, decode(Response, record.value)
+            self.heard.append((record, decode(Response, record.value)))
+            yield self.heard[-1]
 
     async def write_outcome(self, response, outcome="applied", state="accepted", seq=2):
         """What the router leaves behind once it has taken a response."""
@@ -160,9 +166,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def running(kafka_url, redis_url, prefix, secrets=(SECRET,)):
-    """A gateway on free ports, in this process."""
-    settings = Settings(topic_prefix=prefix, gateway_port=0, gateway_secret=secrets)
+async def running(kafka_url, redis_url, prefix, secrets=(SECRET,), port=0):
+    """A gateway in this process."""
+    settings = Settings(topic_prefix=prefix, gateway_port=port, gateway_secret=secrets)
     started, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
     serving = asyncio.create_task(
         gateway.serve(settings, kafka_url, redis_url, stop, lambda *urls: started.set_result(urls))
@@ -172,7 +178,7 @@ async def running(kafka_url, redis_url, prefix, secrets=(SECRET,)):
         serving.result()
     scripts = Scripts(redis_url)
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
-        scene = Scene(*started.result(), http, scripts, kafka_url, prefix)
+        scene = Scene(*started.result(), http, scripts, kafka_url, prefix, stop)
         try:
             await scene.whole()
             yield scene

@@ -12,6 +12,7 @@ from router.web.admission import Allowance
 from router.web.answers import Answers
 from router.web.metrics import GatewayMetrics
 from router.web.tail import Tail
+from router.web.tokens import Caller
 
 
 def _now_s() -> int:
@@ -31,3 +32,5 @@ class Parts:
 
 
 PARTS = web.AppKey("parts", Parts)
+#: Who calls, by a token that was verified: on every request of a guide's route.
+CALLER = web.RequestKey("caller", Caller)

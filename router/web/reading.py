@@ -13,7 +13,6 @@ import orjson
 
 from router.errors import StateLostError
 from router.state import keys
-from router.state.arbiter import FEED_MAX
 from router.state.redis import Call, Item, Scripts, answered
 from topics.assignments import LIVE_STATES, Assignment
 from topics.codec import BadEventError, decode
@@ -83,7 +82,7 @@ class Reading:
 
         """
         calls = [
-            Call("catch_up", [keys.inbox(*guide), keys.feed(*guide)], [FEED_MAX, *places])
+            Call("catch_up", [keys.inbox(*guide), keys.feed(*guide)], list(places))
             for guide, places in asked.items()
         ]
         answers = await self._scripts.run(calls)

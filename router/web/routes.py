@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from router.web.admission import caller_of, cookie_name, on_loopback, refuse_other_sites
 from router.web.answers import Said
-from router.web.parts import PARTS, Parts
+from router.web.parts import CALLER, PARTS, Parts
 from router.web.streaming import language_of, stream
 from router.web.tokens import Caller, TokenError, verify
 from topics.codec import BadEventError, decode
@@ -79,7 +79,7 @@ async def open_session(request: web.Request) -> web.Response:
 
 async def session(request: web.Request) -> web.Response:
     """Who is signed in, and for how long."""
-    return _session(request["caller"])
+    return _session(request[CALLER])
 
 
 def _session(caller: Caller) -> web.Response:
@@ -95,7 +95,7 @@ async def respond(request: web.Request) -> web.Response:
         said = decode(Said, await _body(request))
     except BadEventError as error:
         return web.json_response({"error": str(error)}, status=400)
-    reply = await parts.answers.answer(request["caller"], said)
+    reply = await parts.answers.answer(request[CALLER], said)
     parts.metrics.responses.labels(reply.outcome).inc()
     return web.json_response(reply.body, status=reply.status)
 
@@ -127,7 +127,7 @@ def admitted(route: Route) -> Handler:
         if route.guarded:
             refuse_other_sites(request)
         if route.who == "guide":
-            caller = request["caller"] = caller_of(request, parts.secrets)
+            caller = request[CALLER] = caller_of(request, parts.secrets)
             guide = (caller.brand, caller.guide_id)
             if route.guarded and not parts.allowance.take(guide, asyncio.get_running_loop().time()):
                 raise web.HTTPTooManyRequests(headers={hdrs.RETRY_AFTER: "1"})

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from router.errors import OutageError
 from router.web.cards import HEARTBEAT, LANGUAGES, Language, event
 from router.web.metrics import GatewayMetrics
-from router.web.parts import PARTS, Parts
+from router.web.parts import CALLER, PARTS, Parts
 from router.web.reading import place
 from router.web.tail import Channel
 from router.web.tokens import Caller
@@ -33,7 +33,7 @@ _HEADERS = {
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Send what a guide has missed or all cards there are, then every card as it comes."""
-    parts, caller = request.app[PARTS], request["caller"]
+    parts, caller = request.app[PARTS], request[CALLER]
     guide = (caller.brand, caller.guide_id)
     if parts.tail.channels >= STREAMS_MAX:
         raise web.HTTPServiceUnavailable(headers={hdrs.RETRY_AFTER: "5"})
