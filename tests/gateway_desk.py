@@ -8,8 +8,9 @@ import orjson
 
 from router.state import keys
 from router.state.arbiter import Arbiter, Card
+from router.web.channel import Channel
 from router.web.reading import Reading, place
-from router.web.tail import Channel, Tail
+from router.web.tail import Tail
 from topics.assignments import LIVE_STATES
 from topics.codec import encode
 

@@ -13,7 +13,7 @@ import orjson
 
 from router.errors import StateLostError
 from router.state import keys
-from router.state.redis import Call, Item, Scripts, answered
+from router.state.redis import Call, Scripts, answered
 from topics.assignments import LIVE_STATES, Assignment
 from topics.codec import BadEventError, decode
 
@@ -25,7 +25,7 @@ START = "0-0"
 NOWHERE = "0-1"
 #: Round trips under way at a time; each takes a connection to Redis.
 _READS_MAX = 16
-#: Feeds whose ends are asked for in one call: Redis does nothing else for a millisecond.
+#: Feeds that are asked about in one call: Redis does nothing else for a millisecond.
 _FEEDS_PER_CALL = 1000
 
 Guide = tuple[str, str]
@@ -62,16 +62,15 @@ class Reading:
         self._log_name = log_name
         self._room = asyncio.Semaphore(_READS_MAX)
 
-    async def ends(self, guides: Sequence[Guide]) -> list[str]:
-        """Where the feed of each guide ends."""
-        out: list[str] = []
-        for start in range(0, len(guides), _FEEDS_PER_CALL):
-            items = [Item([keys.feed(*guide)]) for guide in guides[start : start + _FEEDS_PER_CALL]]
-            ends = [""] * len(items)
-            for rows, answers in await self._scripts.spread("feed_ends", (), items):
-                for row, end in zip(rows, answers, strict=True):
-                    ends[row] = end.decode()
-            out += ends
+    async def moved(self, places: Mapping[str, str]) -> list[str]:
+        """Which of the feeds, by their keys, have anything behind their places."""
+        feeds, out = list(places), []
+        for start in range(0, len(feeds), _FEEDS_PER_CALL):
+            tags: dict[str, list[str]] = {}
+            for feed in feeds[start : start + _FEEDS_PER_CALL]:
+                tags.setdefault(keys.tag(feed) if self._scripts.clustered else "", []).append(feed)
+            calls = [Call("moved", names, [places[name] for name in names]) for names in tags.values()]
+            out += [feed.decode() for answer in await self._scripts.run(calls) for feed in answer]
         return out
 
     async def catch_up(self, asked: Mapping[Guide, Sequence[str]]) -> dict[Guide, dict[str, News]]:

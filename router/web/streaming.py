@@ -11,10 +11,10 @@ from aiohttp import hdrs, web
 
 from router.errors import OutageError
 from router.web.cards import HEARTBEAT, LANGUAGES, Language, event
+from router.web.channel import Channel
 from router.web.metrics import GatewayMetrics
 from router.web.parts import CALLER, PARTS, Parts
 from router.web.reading import place
-from router.web.tail import Channel
 from router.web.tokens import Caller
 
 #: Streams of one process.

@@ -11,72 +11,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from router.errors import EffectError, OutageError
-from router.web.cards import Language, event, happened, snapshot
+from router.state import keys
+from router.web.channel import Channel
 from router.web.reading import Guide, News, Reading
 
 log = logging.getLogger(__name__)
 
-#: How long the reader rests between two looks at the feeds' ends; longer when a look takes long,
-#: so that looking takes a tenth of its time at most.
-REST_S, REST_SHARE = 0.05, 9
+#: How long the reader rests between two looks at the feeds, at least; and how many times as long as it looked,
+#: so that looking takes a fifth of its time at most.
+REST_S, REST_SHARE = 0.05, 4
 #: After an outage.
 OUTAGE_REST_S = 0.5
 #: Guides whose news are fetched in one round trip.
 GUIDES_MAX = 256
 #: Connections of one guide; the oldest makes room for one more.
 CHANNELS_MAX = 4
-#: What may wait for a slow reader, beside what was told it last.
-PENDING_BYTES_MAX = 256 * 1024
-
-
-class Channel:
-    """What waits to be written to one connection; ``over`` is why it ends, once it does."""
-
-    def __init__(self, language: Language) -> None:
-        self._language = language
-        self._chunks: list[bytes] = []
-        self._bytes = 0
-        self._at_ms: list[int] = []
-        self._filled = asyncio.Event()
-        self.over: str | None = None
-
-    def tell(self, news: News, *, fresh: bool, known: bool) -> None:
-        """Queue news: ``fresh`` as it happens; ``known`` when the client has cards that may be wrong."""
-        if news.cards is not None:
-            again = event("reload", {}) if known else b""
-            self._put(again + snapshot(news.cards, news.position, self._language))
-        elif news.entries:
-            told = [happened(made, name, self._language) for name, made in news.entries]
-            self._at_ms += [made.at_ms for _, made in news.entries if fresh]
-            self._put(b"".join(told))
-
-    def end(self, reason: str) -> None:
-        """Let the connection end, after what waits."""
-        self.over = self.over or reason
-        self._filled.set()
-
-    async def take(self, within_s: float) -> tuple[bytes, list[int]]:
-        """What waits by now, or within so many seconds, with the ``at_ms`` of what is fresh in it."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._filled.wait()
-        taken = b"".join(self._chunks), self._at_ms
-        self._chunks, self._bytes, self._at_ms = [], 0, []
-        if self.over is None:
-            self._filled.clear()
-        return taken
-
-    def _put(self, chunk: bytes) -> None:
-        if self._chunks and self._bytes + len(chunk) > PENDING_BYTES_MAX:
-            self.end("slow")
-            return
-        self._chunks.append(chunk)
-        self._bytes += len(chunk)
-        self._filled.set()
 
 
 @dataclass(slots=True)
 class _Followed:
+    feed: str
     place: str
     channels: list[Channel] = field(default_factory=list)
 
@@ -135,22 +89,17 @@ class Tail:
 
     async def run(self) -> None:
         """Read until cancelled; an outage passes."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._rest()
             joining, self._joining = self._joining, []
-            began_s = loop.time()
             try:
-                moved = await self._moved() if began_s >= self._due_s else []
-                await self._round(moved, joining)
+                await self._round(await self._moved_by_now(), joining)
                 self.well = True
-                rest_s = max(REST_S, (loop.time() - began_s) * REST_SHARE)
             except (OutageError, EffectError) as trouble:
                 log.warning("feeds wait: %s", trouble)
                 _refuse(joining, trouble)
-                self.well, rest_s = False, OUTAGE_REST_S
-            if began_s >= self._due_s or not self.well:
-                self._due_s = loop.time() + rest_s
+                self.well = False
+                self._due_s = asyncio.get_running_loop().time() + OUTAGE_REST_S
 
     async def _rest(self) -> None:
         """Wait for the time of the next look, or for somebody who joins."""
@@ -160,11 +109,20 @@ class Tail:
                 await self._wake.wait()
         self._wake.clear()
 
+    async def _moved_by_now(self) -> list[Guide]:
+        """Look, if it is time to; a look that takes longer is followed by a longer rest."""
+        clock = asyncio.get_running_loop().time
+        if (began_s := clock()) < self._due_s:
+            return []
+        moved = await self._moved()
+        self._due_s = clock() + max(REST_S, (clock() - began_s) * REST_SHARE)
+        return moved
+
     async def _moved(self) -> list[Guide]:
-        """The guides whose feeds do not end any more where they are followed."""
-        places = {guide: followed.place for guide, followed in self._followed.items()}
-        ends = await self._reading.ends(list(places))
-        return [guide for (guide, known), end in zip(places.items(), ends, strict=True) if known != end]
+        """The guides whose feeds go on behind where they are followed."""
+        guides = {followed.feed: guide for guide, followed in self._followed.items()}
+        places = {followed.feed: followed.place for followed in self._followed.values()}
+        return [guides[feed] for feed in await self._reading.moved(places)]
 
     async def _round(self, moved: Iterable[Guide], joining: Iterable[_Joining]) -> None:
         """Fetch what is new for each guide once, up to one end, for those who follow and those who join."""
@@ -191,7 +149,7 @@ class Tail:
             if each.joined.done():
                 continue  # it has hung up meanwhile
             each.channel.tell(news[each.place], fresh=False, known=bool(each.place))
-            followed = self._followed.setdefault(guide, _Followed(each.place))
+            followed = self._followed.setdefault(guide, _Followed(keys.feed(*guide), each.place))
             if len(followed.channels) >= CHANNELS_MAX:
                 followed.channels.pop(0).end("elsewhere")
             followed.channels.append(each.channel)
