@@ -232,7 +232,7 @@ def test_t12_no_more_is_allowed_than_a_burst_and_the_rate(gaps):
 async def test_t12_a_connection_that_never_sends_a_request_is_closed(
     embedded_kafka, redis, prefix, monkeypatch
 ):
-    monkeypatch.setattr(gateway, "READ_S", 0.2)
+    monkeypatch.setattr(gateway, "IDLE_S", 0.2)
     async with running(embedded_kafka.url, redis.url, prefix) as scene:
         where = urlsplit(scene.base)
         for start in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):

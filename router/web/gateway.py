@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from router.web.answers import Answers
 from router.web.metrics import GatewayMetrics
 from router.web.parts import PARTS, Parts
 from router.web.reading import Reading
-from router.web.routes import READ_S, ROUTES, Handler, admitted
+from router.web.routes import ROUTES, Handler, admitted
 from router.web.sending import Sending
 from router.web.tail import Tail
 from topics.catalog import ASSIGNMENTS
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 
 #: How long open requests get when the gateway is told to stop.
 _STOP_S = 5.0
+#: How long a connection may go without a whole request.
+IDLE_S = 30.0
+#: Connections that wait to be accepted while all guides come back at once.
+_BACKLOG = 4096
 
 
 def application(parts: Parts) -> web.Application:
@@ -93,6 +98,8 @@ async def serve(
 
 def run(settings: Settings, kafka_url: str, redis_url: str, started: Callable[[str, str], None]) -> None:
     """Run one gateway until SIGTERM or Ctrl-C."""
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # a stream is an open file
 
     async def until_told() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -123,13 +130,13 @@ async def _listening(app: web.Application, host: str, port: int) -> AsyncIterato
         app,
         access_log=None,  # lines of who looks at what are personal data
         handler_cancellation=True,
-        keepalive_timeout=READ_S,  # also for a connection that never sends a whole request
+        keepalive_timeout=IDLE_S,
         auto_decompress=False,  # a body is as large as it says
         shutdown_timeout=_STOP_S,
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
         try:
             await site.start()
         except OSError as error:

@@ -49,6 +49,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         if not await _write(response, channel, parts, caller) and request.transport is not None:
             request.transport.abort()  # nobody reads what it still holds
+    except Exception:
+        if request.transport is not None:
+            request.transport.abort()  # too late for another answer
+        raise
     finally:
         parts.tail.leave(guide, channel)
     return response

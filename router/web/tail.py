@@ -17,7 +17,7 @@ from router.web.reading import Guide, News, Reading
 
 log = logging.getLogger(__name__)
 
-#: How long the reader rests between two looks at the feeds, at least, and how many times as long as it looked:
+#: How long the reader rests between two looks at the feeds: at least, and in times of how long it looked,
 #: so that looking takes a fifth of its time at most.
 REST_S, REST_SHARE = 0.05, 4
 #: After an outage.
