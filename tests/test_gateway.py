@@ -378,7 +378,8 @@ async def test_f55_a_second_device_with_another_id_is_the_routers_to_judge(scene
 
 @pytest.mark.usefixtures("impatient")
 async def test_f56_an_answer_that_got_lost_is_given_again_and_nothing_is_published_twice(scene):
-    await scene.project(made("l"), made("k"))
+    # one member: what was published twice would stand before the next
+    await scene.project(made("l"), made("k", member_id="m-l"))
     records = scene.responses()
     pending = asyncio.create_task(scene.post(said(response_id="lost")))
     _, record = await anext(records)
