@@ -6,12 +6,16 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from router.errors import ConfigError
 
 PREFIX = "LEAD_ROUTER_"
 _PORT_MAX = 65_535
+#: A shorter key of HMAC-SHA-256 would be the weakest part of a token.
+SECRET_BYTES_MIN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,12 @@ class Settings:
     """Records of one batch at most."""
     batch_wait_ms: int = 0
     """How long a batch may wait for more records; 0 takes what is there."""
+    gateway_host: str = "127.0.0.1"
+    """The address on which guides reach the gateway."""
+    gateway_port: int = 8080
+    """Its port; 0 takes any free one."""
+    gateway_secret: tuple[str, ...] = field(default=(), repr=False)
+    """Keys of the guides' tokens: the first signs, all verify."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -40,31 +50,47 @@ class Settings:
 
         Raises ConfigError naming the variable, its value (passwords masked) and what is accepted.
         """
-        given = {v.field: v.read(env[v.name]) for v in VARIABLES if env.get(v.name)}
+        texts = {variable: variable.text(env) for variable in VARIABLES}
+        given = {variable.field: variable.read(text) for variable, text in texts.items() if text}
         return cls(**given)  # type: ignore[arg-type]  # each variable parses to the type of its field
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable: the field it sets, what it accepts in words, and how to read it."""
+    """One environment variable: the field it sets, what it accepts in words, and how to read it.
+
+    A secret is never shown, and may stand in a file that the variable ``…_FILE`` names.
+    """
 
     field: str
     accepts: str
     parse: Callable[[str], object]
+    secret: bool = False
 
     @property
     def name(self) -> str:
         """The name in the environment."""
         return PREFIX + self.field.upper()
 
+    def text(self, env: Mapping[str, str]) -> str:
+        """What the environment says, or the file it names; raises ConfigError for a file nobody can read."""
+        path = env.get(f"{self.name}_FILE") if self.secret else None
+        if not path:
+            return env.get(self.name, "")
+        if env.get(self.name):
+            raise ConfigError(f"{self.name} and {self.name}_FILE are both set: keep one of them")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"{self.name}_FILE={path!r} cannot be read") from None
+
     def read(self, text: str) -> object:
         """Return the value of ``text``, or raise ConfigError."""
         try:
             return self.parse(text)
         except ValueError:
-            raise ConfigError(
-                f"{self.name}={without_password(text)!r} is not accepted: give {self.accepts}"
-            ) from None
+            shown = "***" if self.secret else repr(without_password(text))
+            raise ConfigError(f"{self.name}={shown} is not accepted: give {self.accepts}") from None
 
 
 def without_password(url: str) -> str:
@@ -92,6 +118,13 @@ def _kafka_url(text: str) -> str:
 def _redis_url(text: str) -> str:
     _ = urlsplit(text).port  # raises ValueError for what is no port
     return _matching(r"rediss?(\+cluster)?://[^/\s]\S*|unix:///\S+")(text)
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(text.split(","))
+    if any(len(secret.encode()) < SECRET_BYTES_MIN for secret in secrets):
+        raise ValueError
+    return secrets
 
 
 def _integer(field: str, low: int, high: int) -> Variable:
@@ -122,5 +155,13 @@ VARIABLES = (
     _integer("metrics_port", 0, _PORT_MAX),
     _integer("batch_max", 1, 8192),
     _integer("batch_wait_ms", 0, 1000),
+    Variable("gateway_host", "an IP address of this machine", lambda text: str(ip_address(text))),
+    _integer("gateway_port", 0, _PORT_MAX),
+    Variable(
+        "gateway_secret",
+        f"one or more secrets of {SECRET_BYTES_MIN} bytes or more, with commas between",
+        _secrets,
+        secret=True,
+    ),
 )
 """Every setting that the environment can give."""

@@ -12,6 +12,8 @@ from router.rules.offers import Offer
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
+from tests.gateway_desk import Desk, Phone
+from tests.gateway_world import made
 from tests.parts import RealCluster
 
 pytestmark = pytest.mark.real
@@ -119,3 +121,17 @@ async def test_f32_a_master_that_is_away_stops_its_own_cells_alone(cluster, arbi
     await patiently(lambda: open_up(arbiter, lost, 1_000))
     await patiently(lambda: arbiter.claim([offer(lost, "back")]))
     assert await arbiter.loads([lost]) == {lost: {"g": 1}}
+
+
+async def test_f57_feeds_on_three_nodes_are_followed_by_one_reader(arbiter):
+    desk = Desk(arbiter.scripts)
+    guides = [("b", f"g{number}") for number in range(40)]
+    phones = [Phone() for _ in guides]
+    await patiently(desk.whole)
+    await patiently(lambda: desk.tail._reading.catch_up({guide: [""] for guide in guides}))
+    await patiently(lambda: desk.tail._reading.moved({keys.feed(*guide): "0-0" for guide in guides}))
+    for guide, phone in zip(guides, phones, strict=True):
+        await desk.join(phone, guide)
+        await desk.project(made("a", guide_id=guide[1]), guide=guide)
+    await desk.look()
+    assert [await phone.read() for phone in phones] == [["snapshot", "card"]] * len(guides)

@@ -64,6 +64,9 @@ def test_every_setting_is_read_from_its_variable():
         "metrics_port": "9100",
         "batch_max": "64",
         "batch_wait_ms": "5",
+        "gateway_host": "::1",
+        "gateway_port": "443",
+        "gateway_secret": f"{'a' * 32},{'b' * 32}",
     }
     settings = Settings.from_env({f"LEAD_ROUTER_{name.upper()}": text for name, text in values.items()})
     assert settings == Settings(
@@ -75,6 +78,9 @@ def test_every_setting_is_read_from_its_variable():
         metrics_port=9100,
         batch_max=64,
         batch_wait_ms=5,
+        gateway_host="::1",
+        gateway_port=443,
+        gateway_secret=("a" * 32, "b" * 32),
     )
     assert set(values) == {v.field for v in VARIABLES} == set(Settings.__slots__)
 
@@ -95,6 +101,8 @@ def test_every_setting_is_read_from_its_variable():
         ("METRICS_PORT", "65536"),
         ("BATCH_MAX", "-1"),
         ("BATCH_WAIT_MS", "1001"),
+        ("GATEWAY_HOST", "localhost"),
+        ("GATEWAY_PORT", "65536"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_accepted(name, value):

@@ -36,10 +36,12 @@ from router.state.guard import Guard, ask_identity, identity_of
 
 SCRIPTS = (
     "bind",
+    "catch_up",
     "changes",
     "claim",
     "fix_cells",
     "forget",
+    "held_card",
     "inbox",
     "journey",
     "mark",
@@ -47,6 +49,7 @@ SCRIPTS = (
     "members",
     "part",
     "remind",
+    "moved",
     "restore",
     "set_capacity",
     "touch",

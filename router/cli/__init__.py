@@ -1,0 +1,16 @@
+"""``lead-router``: the list of its commands; each imports itself what it needs, so that help is quick."""
+
+from __future__ import annotations
+
+from router.cli.checks import rebuild, verify
+from router.cli.demo import demo, simulate
+from router.cli.gateway import gateway, token
+from router.cli.group import main
+from router.cli.inbox import inbox
+from router.cli.schemas import schemas
+from router.cli.worker import worker
+
+for command in (worker, gateway, token, demo, simulate, verify, rebuild, inbox, schemas):
+    main.add_command(command)
+
+__all__ = ["main"]

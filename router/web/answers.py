@@ -1,0 +1,107 @@
+"""A guide's response: checked against the guide's own card, published, answered with what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from router.errors import OutageError
+from router.web.reading import Held, Reading
+from router.web.sending import Sending
+from router.web.tokens import Caller
+from topics.fields import Event, Id, RequestKind, Text
+from topics.responses import Response
+
+#: What a guide may say; ``delivered`` is not for guides to say.
+SayableAction = Literal["seen", "accepted", "declined", "contacted", "visited", "won", "lost"]
+#: How long a guide waits for the outcome, and how often it is looked for.
+OUTCOME_S, LOOK_S, LOOK_S_MAX = 1.0, 0.02, 0.1
+
+#: The status of each outcome that the router may write.
+STATUS = {"applied": 200, "late": 409, "illegal": 409, "not_yours": 403, "unknown": 404}
+
+
+class Said(Event, frozen=True):
+    """The body of a response; who says it stands in the token alone."""
+
+    response_id: Id
+    lead_id: Id
+    kind: RequestKind
+    action: SayableAction
+    attempt: Annotated[int, Meta(ge=0)] | None = None
+    reason: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status and a body; ``outcome`` is from a closed set."""
+
+    status: int
+    outcome: str
+    body: dict[str, Any]
+
+
+NO_SUCH_LEAD = Reply(404, "not_found", {"error": "no such lead"})
+PENDING = Reply(202, "pending", {"outcome": "pending", "retry": "same id"})
+UNSURE = Reply(503, "outage", {"outcome": "unknown", "retry": "same id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Takes responses; the same one again gets the same answer."""
+
+    reading: Reading
+    sending: Sending
+
+    async def answer(self, caller: Caller, said: Said) -> Reply:
+        """Publish what a guide says unless it is answered already, and wait a moment for the outcome."""
+        try:
+            held = await self.reading.held((caller.brand, caller.guide_id), said.kind, said.lead_id)
+            if held.made is None:
+                return NO_SUCH_LEAD
+            outcome = await self.reading.outcome(held.made, said.response_id)
+            if outcome is None:
+                # whoever hangs up does not stop a record that is half on its way
+                await asyncio.shield(self.sending.send(response(caller, said, held)))
+                outcome = await self._outcome(held, said.response_id)
+        except OutageError:
+            return UNSURE
+        return PENDING if outcome is None else reply(outcome)
+
+    async def _outcome(self, held: Held, response_id: str) -> dict[str, Any] | None:
+        assert held.made is not None  # noqa: S101 - the caller has looked
+        clock = asyncio.get_running_loop().time
+        until_s, pause_s = clock() + OUTCOME_S, LOOK_S
+        while (outcome := await self.reading.outcome(held.made, response_id)) is None and clock() < until_s:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LOOK_S_MAX)
+        return outcome
+
+
+def response(caller: Caller, said: Said, held: Held) -> Response:
+    """The record: who by the token, which member and which offer by the guide's own card."""
+    assert held.made is not None  # noqa: S101 - the caller has looked
+    return Response(
+        response_id=said.response_id,
+        lead_id=said.lead_id,
+        member_id=held.made.member_id,
+        brand=caller.brand,
+        occurred_at_ms=held.now_ms,
+        action=said.action,
+        kind=said.kind,
+        attempt=held.made.attempt if said.attempt is None else said.attempt,
+        guide_id=caller.guide_id,
+        reason=said.reason,
+    )
+
+
+def reply(outcome: dict[str, Any]) -> Reply:
+    """What a guide is told of an outcome: never whose the lead is now."""
+    name = outcome["outcome"] if outcome["outcome"] in STATUS else "unknown"
+    body = {"outcome": name}
+    if name in {"applied", "late", "illegal"}:
+        body |= {field: outcome[field] for field in ("state", "seq") if field in outcome}
+    return Reply(STATUS[name], name, body)
