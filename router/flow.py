@@ -8,7 +8,7 @@ Bad records are set aside, an outage or a bug is raised: ``router.delivery`` say
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from router.errors import OutageError
@@ -16,7 +16,7 @@ from router.outbox import Outbox
 from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import NOWHERE, Record, Refusal, Request, decoded, read
-from router.rules.meeting import asked_for, first_of_each, merged, named, whom
+from router.rules.meeting import asked_for, first_of_each, identity_of, merged, named, whom
 from router.rules.offers import Answer
 from router.rules.placing import (
     Home,
@@ -30,7 +30,8 @@ from router.rules.placing import (
     waves,
 )
 from router.rules.reasons import winners
-from router.rules.responding import Understood, is_open, lead_of, outcomes, understand
+from router.rules.responding import FURTHER, Understood, Whom, is_open, lead_of, outcomes, understand
+from router.rules.widening import further, spot
 from router.state.arbiter import Arbiter, Past
 from scoring.explain import explain, reasons
 from scoring.match import Matching, match
@@ -39,6 +40,7 @@ from scoring.rank import Ranking, rank
 from scoring.requests import Requests, columns, tier_numbers
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.fields import Tier
+from topics.reservations import Reservation
 from topics.responses import Response
 
 #: After how long a response that came before its lead is read again.
@@ -70,7 +72,7 @@ class Flow:
             requests = await self._meet(self.reference.marked(requests))
         routed, out = Routed(refusals), []
         # what a version of a reservation is hangs on the ones before it
-        for some in waves(requests) if topic is RESERVATIONS else [requests]:
+        for some in waves(requests, identity_of) if topic is RESERVATIONS else [requests]:
             fit = await self._versions(some, refusals) if topic is RESERVATIONS else some
             for policy, batch in self.reference.by_policy(fit):
                 wanted = columns([request.event for request in batch], self.reference.roster)
@@ -113,18 +115,29 @@ class Flow:
     async def follow(self, records: Sequence[Record]) -> Routed:
         """Follow a batch of responses, by which a lead may be offered again: the same way from there on."""
         responses, refusals = decoded(Response, records)
+        routed, out = Routed(refusals), []
+        # what a response means hangs on the ones before it
+        for some in waves(responses, lambda each: lead_of(each[0])):
+            out += await self._follow(some, refusals, routed)
+        await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
+        await self.arbiter.tell_outcomes(outcomes(routed.requests, routed.answers))
+        return routed
+
+    async def _follow(
+        self, responses: Sequence[tuple[Response, Record]], refusals: list[Refusal], routed: Routed
+    ) -> list[Outgoing]:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
-        told = understand(responses, pasts, now_ms, self.reference.policy)
-        routed = Routed([*refusals, *told.refusals])
-        out = self.outbox.dead_letters(routed.refusals)
+        told = self._widened(understand(responses, pasts, now_ms, self.reference.policy))
+        moves = await self._leave(told)
+        out: list[Outgoing] = []
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
             homes = await self._homes(batch, told, policy)
             out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+        await self.arbiter.arrive(moves)
         await self.arbiter.park(told.early, now_ms + EARLY_MS)
-        await self.publisher.publish(out)
-        await self.arbiter.tell_outcomes(outcomes(routed.requests, routed.answers))
-        return routed
+        refusals += told.refusals
+        return out
 
     async def placeable(self, drains: Sequence[tuple[Response, Past]], now_ms: int) -> list[Response]:
         """Those of some waiting leads for whom there is somebody with room, as far as is known here."""
@@ -134,6 +147,7 @@ class Flow:
             now_ms,
             self.reference.policy,
         )
+        told = self._widened(told)
         found: list[Response] = []
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
@@ -142,6 +156,44 @@ class Flow:
             chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
             found += [move.response for row in chosen if (move := batch[row].move) is not None]
         return found
+
+    def _widened(self, told: Understood) -> Understood:
+        """Tell those who look further afield where: by which cell, around which place."""
+        for row, request in enumerate(told.requests):
+            move, here = request.move, self.reference.map_of(request.event.brand)
+            if move is None or move.rung not in FURTHER or isinstance(request.event, Reservation):
+                continue
+            cell, rung = told.cells[request.cause], move.rung
+            if move.cell is not None:
+                rung, cell = further(request.event, cell, rung, here)
+            around = spot(request.event, cell, rung, here)
+            place = None if around is None else (around.lat, around.lon)
+            move = replace(move, rung=rung, cell=cell if move.cell is not None else None, place=place)
+            told.requests[row] = replace(request, move=move)
+        return told
+
+    async def _leave(self, told: Understood) -> list[tuple[Whom, str, str, int]]:
+        """Let waiting leads leave for other cells; whom, from where, for where, how often offered."""
+        rows = [
+            row
+            for row, request in enumerate(told.requests)
+            if request.move is not None and request.move.cell not in {None, told.cells[request.cause]}
+        ]
+        moves: list[tuple[Whom, str, str, int]] = []
+        for row in rows:
+            request = told.requests[row]
+            whom = (request.event.brand, request.event.member_id, request.kind, request.lead_id)
+            attempt = request.move.attempt if request.move is not None else None
+            to = request.move.cell if request.move is not None else None
+            moves.append((whom, told.cells[request.cause], to or "", attempt or 0))
+        left: list[tuple[Whom, str, str, int]] = []
+        for row, move, (to, brought) in zip(rows, moves, await self.arbiter.leave(moves), strict=True):
+            request = told.requests[row]
+            if to and request.move is not None:
+                told.requests[row] = replace(request, move=replace(request.move, cell=to, brought=brought))
+                told.cells[request.cause] = to
+                left.append((*move[:2], to, move[3]))
+        return left
 
     async def _homes(self, batch: Sequence[Request], told: Understood, policy: Policy) -> list[Home]:
         brands = [request.event.brand for request in batch]

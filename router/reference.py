@@ -19,6 +19,7 @@ from router.rules.intake import Refusal, Request
 from router.rules.meeting import marked
 from router.rules.ownership import DAY_MS
 from router.rules.responding import Past
+from router.rules.widening import Map, survey
 from router.timezones import zone
 from router.traffic import Traffic
 from scoring.build import build, compact
@@ -70,6 +71,7 @@ class Reference:
         self._now_ms: int | None = None
         self._laid_out = False
         self._refreshed = 0
+        self._maps: dict[str, Map] = {}
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
 
     def apply(self, topic: Topic, key: bytes | None, value: bytes | None) -> None:
@@ -243,8 +245,17 @@ class Reference:
         return here is not None and here.status == "offline"
 
     def _clear_changes(self) -> None:
+        if self._changed_stores:
+            self._maps.clear()
         self._changed_stores.clear()
         self._changed_guides.clear()
+
+    def map_of(self, brand: str) -> Map:
+        """Where the brand's stores are, as far as it goes to look further afield."""
+        if brand not in self._maps:
+            stores = [store for store in self._events[STORES.name].values() if store.brand == brand]
+            self._maps[brand] = survey((store, cell_name(brand, store.market)) for store in stores)
+        return self._maps[brand]
 
     def marked(self, requests: Sequence[Request]) -> list[Request]:
         """Mark the leads of those who are no customers, as their brand's policy has it."""

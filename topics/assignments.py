@@ -110,6 +110,7 @@ class Assignment(Event, frozen=True):
     reservation: Reservation | None = None
     slots: Annotated[tuple[Text, ...], Meta(max_length=96, description="store|service|start, held now")] = ()
     marks: tuple[Mark, ...] = ()
+    cell: Annotated[QueueName, Meta(description="to which the lead has moved by this step")] | None = None
     reason: Text | None = None
     merged_into: Id | None = None
     digest: (

@@ -73,5 +73,10 @@ def first_of_each(requests: Sequence[Request]) -> dict[tuple[str, str, str], int
     """The row of the first request about each lead (brand, kind, id)."""
     out: dict[tuple[str, str, str], int] = {}
     for row, request in enumerate(requests):
-        out.setdefault((request.event.brand, request.kind, request.lead_id), row)
+        out.setdefault(identity_of(request), row)
     return out
+
+
+def identity_of(request: Request) -> tuple[str, str, str]:
+    """Brand, kind and id."""
+    return (request.event.brand, request.kind, request.lead_id)

@@ -57,6 +57,7 @@ class Offer:
     cause: str
     move: str
     slots: str = ""
+    brought: str = ""
 
 
 class Made(NamedTuple):
@@ -203,6 +204,8 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
             common["merged_into"] = request.merged_into
         if seq == 1:
             common["marks"] = request.marks
+    if request.move is not None and step.state in {"waiting", "offered"}:
+        common["cell"] = request.move.cell
     if len(step.choice) > _HOLDER and step.state in {"waiting", "withdrawn", "closed"}:
         queue, tier, arrival_ms, rung = step.choice
         common |= {"tier": TIERS[int(tier)], "lead_at_ms": int(arrival_ms), "rung": rung, "queue": queue}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar, get_args
 
@@ -117,6 +117,10 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         named = [row for row, guide_id in enumerate(guides) if guide_id]
         brands = [batch[row].event.brand for row in named]
         column[named] = roster.guide_ids.rows(brands, [guides[row] for row in named])
+    for row, request in enumerate(batch):
+        if request.move is not None and request.move.place is not None:
+            wanted.lat[row], wanted.lon[row] = request.move.place
+            wanted.store_row[row] = -1
     tried = [
         (row, request.event.brand, guide_id)
         for row, request in enumerate(batch)
@@ -205,6 +209,7 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
                 cause="|".join(request.cause),
                 move=_move(request, policy, terms, now_ms),
                 slots=request.slots,
+                brought="" if request.move is None else request.move.brought,
             )
         )
     return out
@@ -267,16 +272,16 @@ def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:
     ]
 
 
-def waves(requests: Sequence[Request]) -> list[list[Request]]:
-    """Requests of which no two in the same wave are about the same lead, each lead's in their order."""
-    out: list[list[Request]] = []
-    times: dict[tuple[str, str, str], int] = {}
-    for request in requests:
-        lead = (request.event.brand, request.kind, request.lead_id)
+def waves(items: Sequence[T], lead_of: Callable[[T], Hashable]) -> list[list[T]]:
+    """Items of which no two in the same wave are about the same lead, each lead's in their order."""
+    out: list[list[T]] = []
+    times: dict[Hashable, int] = {}
+    for item in items:
+        lead = lead_of(item)
         wave = times[lead] = times.get(lead, -1) + 1
         if wave == len(out):
             out.append([])
-        out[wave].append(request)
+        out[wave].append(item)
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
@@ -89,6 +89,8 @@ def understand(
             continue
         policy = policy_of(response.brand)
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
+        if isinstance(event, Reservation):  # it is for its store
+            move = replace(move, cell=None)
         request = Request(response.kind, response.lead_id, event, asked.digest, record, move)
         out.requests.append(request)
         out.cells[request.cause] = past.cell
@@ -111,11 +113,13 @@ def tried(steps: Sequence[Made]) -> tuple[str, ...]:
 
 
 def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy) -> Move:  # noqa: FBT001
-    state, rung = steps[-1].state, rung_now(steps)
+    state, rung, goes = steps[-1].state, rung_now(steps), False
     following = TABLE.get(state, {}).get(response.action)  # type: ignore[call-overload] # any state may be stored
     if state == "waiting" and response.action == "expired":
         wider = next_rung(rung, policy)
-        rung, over = wider or rung, over or wider is None
+        again = any(step.cause == f"response|{response.response_id}" for step in steps)
+        goes = wider is not None and not over and not again
+        rung, over = (wider if goes else None) or rung, over or (wider is None and not again)
     return Move(
         response.action,
         ("response", response.response_id),
@@ -126,6 +130,7 @@ def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy)
         tried=tried(steps),
         rung=rung,
         over=over,
+        cell="" if goes and rung in FURTHER else None,
     )
 
 
@@ -141,12 +146,12 @@ def rung_now(steps: Sequence[Made]) -> Rung:
     for step in reversed(steps):
         if step.state == "waiting":
             rung: Rung = step.choice[-1]  # type: ignore[assignment] # the script stores what it was told
-            return rung if step is steps[-1] or rung in _FURTHER else "near"
+            return rung if step is steps[-1] or rung in FURTHER else "near"
     return "near"
 
 
 #: The rungs beyond the surroundings.
-_FURTHER: tuple[Rung, ...] = ("region", "hq")
+FURTHER: tuple[Rung, ...] = ("region", "hq")
 
 
 def next_rung(rung: Rung, policy: Policy) -> Rung | None:

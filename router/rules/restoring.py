@@ -16,7 +16,8 @@ class Restored:
     """One step of a lead as the log has it; '' where there is none.
 
     ``guide_id`` holds the lead after this step, ``turn`` is "guide start end", ``record`` "guide record",
-    ``slots`` those that it holds from then on, ``-`` for none, '' for those that it has.
+    ``slots`` those that it holds from then on, ``-`` for none, '' for those that it has. ``moved``: to this
+    cell by this step.
     """
 
     brand: str
@@ -32,6 +33,7 @@ class Restored:
     turn: str
     record: str
     slots: str
+    moved: bool
 
 
 def restored(made: Assignment, roster: Roster) -> Restored:
@@ -50,6 +52,7 @@ def restored(made: Assignment, roster: Roster) -> Restored:
         ends_ms="" if ends is None else str(ends),
         turn="" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",
         slots=_slots(made),
+        moved=made.cell is not None,
         record="" if made.record is None else f"{made.guide_id} {record_text(made.record)}",
     )
 
@@ -63,6 +66,8 @@ def _slots(made: Assignment) -> str:
 
 def cell_of(made: Assignment, roster: Roster) -> str:
     """The cell in which a record was decided: its queue's, or its store's as the roster has it now."""
+    if made.cell is not None:
+        return made.cell
     if made.store_id is None:
         return cell_of_queue(made.brand, made.queue or "")
     row = roster.store_row(made.brand, made.store_id)

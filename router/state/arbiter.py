@@ -131,11 +131,14 @@ class Arbiter:
 
         ``overrule`` also the cells that are fixed: after a loss of everything they may come from a repeat.
         """
-        requests = [(lead.brand, lead.kind, lead.lead_id) for lead in leads]
-        homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=overrule)
         cells: dict[str, list[Restored]] = {}
-        for home, lead in zip(homes, leads, strict=True):
-            cells.setdefault(home, []).append(lead)
+        # a record that says so moves its lead to another cell
+        for moved in (False, True):
+            those = [lead for lead in leads if lead.moved is moved]
+            requests = [(lead.brand, lead.kind, lead.lead_id) for lead in those]
+            homes, _ = await self._fix(requests, [lead.cell for lead in those], overrule=overrule or moved)
+            for home, lead in zip(homes, those, strict=True):
+                cells.setdefault(home, []).append(lead)
         return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
 
     async def unmarked(self, cells: Sequence[str]) -> list[str]:
@@ -209,6 +212,35 @@ class Arbiter:
             for cell, journey in zip(cells, held[1::2], strict=True)
         ]
         return pasts, await self.now_ms()
+
+    async def leave(self, moves: Sequence[tuple[Lead, str, str, int]]) -> list[tuple[str, str]]:
+        """Let waiting leads leave their cell for another one: lead, from, to, how often it was offered.
+
+        Returns the cell that each left for, as it was told the first time, and what it brings there; '' and
+        nothing for one that stays.
+        """
+        cells: dict[str, list[int]] = {}
+        for row, (_, cell, *_) in enumerate(moves):
+            cells.setdefault(cell, []).append(row)
+        calls = [_leave_call(cell, [moves[row] for row in rows]) for cell, rows in cells.items()]
+        out = [("", "")] * len(moves)
+        for rows, told in zip(cells.values(), await self.scripts.run(calls), strict=True):
+            for row, parts in zip(rows, told, strict=True):
+                fields = {
+                    name.decode(): value.decode() for name, value in zip(parts[::2], parts[1::2], strict=True)
+                }
+                to = fields.pop("to", "")
+                out[row] = (to, "\t".join(part for field in fields.items() for part in field))
+        return out
+
+    async def arrive(self, moves: Sequence[tuple[Lead, str, str, int]]) -> None:
+        """Leads have been claimed in the cell that they left for: that is where they are from now on."""
+        requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
+        await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for (_, _, kind, lead_id), cell, *_ in moves:
+            pipeline.delete(keys.lead(cell, kind, lead_id))
+        checked(await answered(pipeline.execute(raise_on_error=False)))
 
     async def tell_outcomes(self, outcomes: Sequence[tuple[Lead, str, bytes]]) -> None:
         """Note what became of responses, by their ids, where whoever sent them can read it."""
@@ -359,7 +391,17 @@ def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (keys.whom(offer.kind, offer.lead_id, offer.member_id), offer.digest)
         args += (offer.shortlist, offer.about, offer.cause, offer.move, offer.slots)
+        args.append(offer.brought)
     return Call("claim", names, args)
+
+
+def _leave_call(cell: str, moves: Sequence[tuple[Lead, str, str, int]]) -> Call:
+    names: list[str] = [keys.waiting(cell), keys.due(cell)]
+    args: list[str | int] = []
+    for (_, member_id, kind, lead_id), _, to, attempt in moves:
+        names.append(keys.lead(cell, kind, lead_id))
+        args += [keys.whom(kind, lead_id, member_id), to, attempt]
+    return Call("leave", names, args)
 
 
 def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:

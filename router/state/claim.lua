@@ -9,24 +9,26 @@
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
 -- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
 -- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
--- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, and each seq -> answer
+-- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, to (the cell for which
+--            it has left), and each seq -> answer
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
 -- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
 --            clock, tiers are the digits of the tiers, the first one first
--- ARGV[7i-2] lead i as kind|lead|member
--- ARGV[7i-1] digest of its content: the same id with other content is a conflict
--- ARGV[7i]   shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
--- ARGV[7i+1] "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
--- ARGV[7i+2] the cause, kind|id: asked again for the same one, the same answers come
--- ARGV[7i+3] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
+-- ARGV[8i-3] lead i as kind|lead|member
+-- ARGV[8i-2] digest of its content: the same id with other content is a conflict
+-- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
+-- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
+-- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
+-- ARGV[8i+2] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
 --            see router/rules/lifecycle.py
--- ARGV[7i+4] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
+-- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
+-- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value<TAB>name ..."; '' for nothing
 -- Returns per lead {result, state, seq, answer, ...}: result is ok (offered or moved), waiting, replay, conflict, late,
--- illegal, not_yours, full (no room, no slot), nothing, or stale (it is no longer over before it began: look again); the answers of this cause begin at that seq, each is
+-- illegal, not_yours, full (no room, no slot), nothing, or stale (look again: it has begun, or left for another cell); the answers of this cause begin at that seq, each is
 -- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
 -- "queue|tier|arrival_ms|rung", start where the guide's turn began or 0, record the guide's after the step or -.
 -- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
@@ -127,10 +129,14 @@ end
 
 local out = {}
 for i = 1, #KEYS - 8 do
-  local key, whom, digest, shortlist, about, cause, move, wanted = KEYS[8 + i], unpack(ARGV, 7 * i - 2, 7 * i + 4)
+  local key, whom, digest, shortlist, about, cause, move, wanted, brought = KEYS[8 + i], unpack(ARGV, 8 * i - 3, 8 * i + 4)
   local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
     string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  local held = redis.call('HMGET', key, 'q', 'd', 'v', 'h')
+  if brought ~= '' and redis.call('EXISTS', key) == 0 then
+    for name, value in string.gmatch(brought, '([^\t]+)\t([^\t]*)') do redis.call('HSET', key, name, value) end
+    redis.call('PEXPIRE', key, ARGV[1])
+  end
+  local held = redis.call('HMGET', key, 'q', 'd', 'v', 'h', 'to')
   local version = string.match(cause, '^reservation/(%d+)|')
   local seq, attempt, result, made, tried = tonumber(held[1] or '0'), 0, nil, {}, {}
   local newest, ends
@@ -201,7 +207,9 @@ for i = 1, #KEYS - 8 do
     end
   end
 
-  if result then -- nothing to do
+  if held[5] then
+    result, made = 'stale', {} -- it is on its way to another cell
+  elseif result then -- nothing to do
   elseif seq == 0 and string.sub(move, 1, 1) == '=' or move == '' and not hold(wanted) then
     write(move == '' and 'closed' or string.sub(move, 2), '0', '0', '0', '-', table.concat({queue, tier, arrival, rung}, '|'))
     result, ends = move == '' and 'full' or 'ok', nil

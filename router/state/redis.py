@@ -44,6 +44,7 @@ SCRIPTS = (
     "held_card",
     "inbox",
     "journey",
+    "leave",
     "mark",
     "meet",
     "members",

@@ -11,10 +11,11 @@ from router.audit.audit import TOPICS
 from router.reference import REFERENCE_TOPICS, Reference
 from router.state import keys
 from router.traffic import CLOCK
+from scoring.layout import cell_name
 from scoring.requests import TIERS
 from tests.simulation.scripts import MARK
 from topics.assignments import FINAL_STATES, LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, TOUCHES
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, STORES, TOUCHES
 
 #: What a failover may bring, as often as it has lost a write.
 EXCESS = ("double_assigned", "over_capacity")
@@ -118,9 +119,11 @@ def _turns(broker, db):
     for record in broker.of(ASSIGNMENTS.name):
         event = orjson.loads(record.value)
         kept.setdefault((event["brand"], event["kind"], event["lead_id"], event["seq"]), event)
-    for (brand, kind, lead_id, _), event in kept.items():
+    stores = [orjson.loads(record.value) for record in broker.of(STORES.name)]
+    cells = {store["store_id"]: cell_name(store["brand"], store.get("market")) for store in stores}
+    for event in kept.values():
         if turn := event.get("turn"):
-            cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
+            cell = cells[event["store_id"]]
             for name, number in ((event["guide_id"], turn["end"]), (CLOCK, turn["start"])):
                 if int(db.hget(keys.turns(cell), name.encode()) or -1) < number:
                     behind.append(f"{name} in {cell}")

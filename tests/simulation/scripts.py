@@ -74,7 +74,7 @@ def claim(db, keys, args):
     cell = Cell(db, keys[:8], most)
     if marked and (cell.mark is None or marked not in {b"?", cell.mark}):
         raise ResponseError(f"NOSTATE no such mark in {cell.capacity}")
-    asks = zip(keys[8:], zip(*[iter(rest)] * 7, strict=True), strict=True)
+    asks = zip(keys[8:], zip(*[iter(rest)] * 8, strict=True), strict=True)
     out = [_claim(cell, key, remember_ms, rules.split(b" "), ask) for key, ask in asks]
     cell.tell()
     return out
@@ -91,7 +91,11 @@ class Claim:
         self.cell, self.db, self.key, self.remember_ms = cell, cell.db, key, remember_ms
         now, self.horizon, self.tiers, age_up, half_life, silent_max, pause = rules
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
-        self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted = ask
+        self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted, brought = ask
+        if brought and not self.db.exists(key):
+            parts = brought.split(b"\t")
+            self.db.hset(key, dict(zip(parts[::2], parts[1::2], strict=True)))
+            self.db.pexpire(key, remember_ms)
         self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
         self.held = self.db.hgetall(key)
         self.seq = int(self.held.get(b"q", 0))
@@ -103,7 +107,9 @@ class Claim:
     def answer(self):
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
         if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
-            return [b"conflict", self.steps[-1][0], self.seq]
+            return [b"stale" if b"to" in self.held else b"conflict", self.steps[-1][0], self.seq]
+        if b"to" in self.held:
+            return [b"stale", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
             return [b"replay", made[-1].split(b" ")[0], before[0], *made]
@@ -419,6 +425,23 @@ def part(db, keys, args):
     return gone
 
 
+def leave(db, keys, args):
+    waiting, due, *leads = keys
+    out = []
+    for key, (whom, cell, attempt) in zip(leads, zip(*[iter(args)] * 3, strict=True), strict=True):
+        held = db.hgetall(key)
+        words = held.get(held.get(b"q"), b"").split(b" ")
+        if words[0] != b"waiting" or words[1] != attempt:
+            out.append([])
+            continue
+        if b"to" not in held:
+            db.hset(key, {b"to": cell})
+        db.zrem(waiting, words[-1] + b"|" + whom)
+        db.zrem(due, whom)
+        out.append([part for field in db.hgetall(key).items() for part in field])
+    return out
+
+
 def waiters(db, keys, args):
     out = []
     for key in keys:
@@ -610,6 +633,7 @@ SCRIPTS = {
         forget,
         inbox,
         journey,
+        leave,
         mark,
         meet,
         members,

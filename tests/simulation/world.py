@@ -46,7 +46,7 @@ prospect = 86400
 QUICK = """
 life_max_s = 60
 pause_s = 5
-ladder = ["owner", "store", "near", "hq"]
+ladder = ["owner", "store", "near", "region", "hq"]
 [respond_s]
 vip = 2
 repeat = 2
@@ -58,7 +58,8 @@ contacted = 4
 visited = 4
 [ladder_s]
 near = 3
-hq = 4
+region = 2
+hq = 3
 """
 
 
@@ -102,8 +103,9 @@ class World:
 
     def _store(self, store_id, market):
         lat, lon = 31 + self.rng.random() / 5, 121 + self.rng.random() / 5
-        kind = self.rng.choice(("full_price", "full_price", "outlet", "franchise"))
-        slots = {"slots": {"fit": self.rng.randint(1, 3)}, "slot_minutes": 30}
+        kind = self.rng.choice(("full_price", "full_price", "outlet", "franchise", "hq"))
+        regions = {"region": self.rng.choice(("east", "east", "west"))}
+        slots = regions | {"slots": {"fit": self.rng.randint(1, 3)}, "slot_minutes": 30}
         fields = slots | {
             "store_id": store_id,
             "version": 1,

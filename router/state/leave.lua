@@ -1,0 +1,26 @@
+#!lua
+-- Let leads that wait leave their cell for another one, where the next claim goes on with what is told here.
+-- Call: one EVALSHA per cell; to call it again tells the same.
+-- KEYS[1]    sorted set  waiting leads, as in claim
+-- KEYS[2]    sorted set  when something is due, as in claim
+-- KEYS[2+i]  hash        lead i, as in claim; to -> the cell for which it has left
+-- ARGV[3i-2] lead i as kind|lead|member
+-- ARGV[3i-1] the cell to leave for
+-- ARGV[3i]   how often it was offered; a lead that is offered or over by now stays
+-- Returns per lead the fields of its hash, name and value in turn, with the cell that it left for the first time; nothing
+-- for one that stays.
+local out = {}
+for i = 1, #KEYS - 2 do
+  local key, whom, cell, attempt = KEYS[2 + i], unpack(ARGV, 3 * i - 2, 3 * i)
+  local seq = redis.call('HGET', key, 'q')
+  local state, tries, choice = string.match(seq and redis.call('HGET', key, seq) or '', '^(%S+) (%S+) .* (%S+)$')
+  if state == 'waiting' and tries == attempt then
+    redis.call('HSETNX', key, 'to', cell)
+    redis.call('ZREM', KEYS[1], choice .. '|' .. whom)
+    redis.call('ZREM', KEYS[2], whom)
+    out[i] = redis.call('HGETALL', key)
+  else
+    out[i] = {}
+  end
+end
+return out
