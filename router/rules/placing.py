@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar, get_args
 
 import msgspec
@@ -14,7 +14,7 @@ from router.rules.charge import Charge, Standing
 from router.rules.intake import Request
 from router.rules.lifecycle import Limits, moves
 from router.rules.offers import NO_DIGEST, Offer, Terms, about, queue_of
-from scoring.arrays import Pairs, Rows
+from scoring.arrays import Bools, Pairs, Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy
 from scoring.rank import Ranking
@@ -105,6 +105,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         roster.cell_row(home.cell) if asks(request, policy, now_ms) else -1
         for home, request in zip(homes, batch, strict=True)
     ]
+    wanted.cell[at_closed_store(wanted, roster, policy, now_ms)] = -1
     wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
     wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
     grabs = {row: grab for row, request in enumerate(batch) if (grab := grabber(request))}
@@ -131,6 +132,19 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         found = roster.guide_ids.rows([brand for _, brand, _ in tried], [name for *_, name in tried])
         rows = np.array([row for row, *_ in tried], np.int32)
         wanted.declined = Pairs(rows[found >= 0], found[found >= 0].astype(np.int32))
+
+
+def at_closed_store(wanted: Requests, roster: Roster, policy: Policy, now_ms: int) -> Bools:
+    """Which leads wait for the store that they name, since it is closed and the policy says so."""
+    closed: Bools = np.zeros(len(wanted), np.bool_)
+    if policy.queue_until_open:
+        named = np.flatnonzero(wanted.store_row >= 0)
+        closed[named] = ~roster.open_stores(now_ms, wanted.store_row[named])
+    return closed
+
+
+#: How much longer than other leads those may wait who wait for a store to open.
+NIGHT_MS = 16 * 3_600_000
 
 
 def grabber(request: Request) -> str | None:
@@ -189,12 +203,15 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     ]
     start = ranking.start.tolist()
     rules = script_rules(policy, now_ms)
+    closed = at_closed_store(wanted, roster, policy, now_ms)
     out = []
     for row, request in enumerate(batch):
         ahead = is_ahead(request, policy, now_ms)
         rung = AHEAD if ahead else rung_of(request)
         queue = queue_of(request, homes[row].cell, rung)
         terms = _terms(request, policy, tiers[row], rung, now_ms)
+        if closed[row]:
+            terms = replace(terms, wait_by_ms=terms.wait_by_ms + NIGHT_MS)
         out.append(
             Offer(
                 cell=homes[row].cell,
