@@ -60,4 +60,9 @@ def spans(start: Rows, count: Rows) -> I64s:
 
 def starts(row: Rows, n: int) -> I64s:
     """Offsets ``[n + 1]`` of each row's run in ``row``, which ascends and holds numbers of ``0 .. n - 1``."""
-    return np.concatenate(([0], np.cumsum(np.bincount(row, minlength=n)))).astype(np.int64)
+    return np.searchsorted(row, np.arange(n + 1, dtype=row.dtype)).astype(np.int64, copy=False)
+
+
+def counts(row: Rows, n: int) -> I64s:
+    """The length ``[n]`` of each row's run in ``row``, which ascends and holds numbers of ``0 .. n - 1``."""
+    return np.diff(starts(row, n))

@@ -74,7 +74,7 @@ def distance(view: View) -> F32s:
 
 def store(view: View) -> F32s:
     """1 for the guides of the store that the lead names, else 0."""
-    named: Bools = view.requests.store_row.take(view.lead) == view.store
+    named: Bools = view.of_lead(view.requests.store_row) == view.store
     return named.astype(np.float32)
 
 
@@ -96,7 +96,7 @@ def last_server(view: View) -> F32s:
     """1 for the guide who served the member last, else 0."""
     if view.requests.last_row.max(initial=-1) < 0:
         return np.zeros(len(view), np.float32)
-    served: Bools = view.requests.last_row.take(view.lead) == view.guide
+    served: Bools = view.of_lead(view.requests.last_row.astype(np.int64)) == view.guide
     return served.astype(np.float32)
 
 
@@ -122,9 +122,13 @@ def value_level(view: View) -> F32s:
         return _ones(view)
     fen = view.requests.value_fen.astype(np.float64)
     value = (fen / (fen + view.policy.value_half_fen)).astype(np.float32)
-    fit = (1 - _LEVEL_SHARE).take(view.level)
-    fit *= value.take(view.lead)
-    return np.subtract(np.float32(1), fit, out=fit)
+    lost = view.of_lead(value)
+    lost *= view.of_guide(_level_missing)
+    return np.subtract(np.float32(1), lost, out=lost)
+
+
+def _level_missing(view: View) -> F32s:
+    return (1 - _LEVEL_SHARE).take(view.level)
 
 
 def urgency(view: View) -> F32s:
@@ -136,11 +140,15 @@ def urgency(view: View) -> F32s:
     since_ms = view.now_ms - view.requests.last_contact_ms
     window_ms = view.policy.window_h * 3_600_000
     inside = (view.requests.last_contact_ms >= 0) & (since_ms >= 0) & (since_ms < window_ms)
-    fit = np.ones(len(view), np.float32)
-    if inside.any():
-        urgent = np.where(inside, since_ms / window_ms, 0).astype(np.float32)
-        fit -= urgent.take(view.lead) * (1 - view.of_guide(responsiveness))
-    return fit
+    if not inside.any():
+        return _ones(view)
+    lost = view.of_lead(np.where(inside, since_ms / window_ms, 0).astype(np.float32))
+    lost *= view.of_guide(_slowness)
+    return np.subtract(np.float32(1), lost, out=lost)
+
+
+def _slowness(view: View) -> F32s:
+    return 1 - view.per_guide(responsiveness)
 
 
 def price_zone(view: View) -> F32s:
@@ -148,7 +156,7 @@ def price_zone(view: View) -> F32s:
 
     1 for every guide where the lead names no zone.
     """
-    row = (view.requests.zone_mask * np.uint8(4)).take(view.lead)
+    row = view.of_lead(view.requests.zone_mask * np.uint8(4))
     row |= view.zones
     fit: F32s = _ZONE_FIT.ravel().take(row)
     return fit
@@ -162,9 +170,9 @@ def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
     """A sum over needs as a share of its most; ``otherwise`` for a lead without needs."""
     needs = view.requests.need_count
     factor = np.where(needs > 0, 1 / np.maximum(needs * most, 1), 0).astype(np.float32)
-    share = factor.take(view.lead)
+    share = view.of_lead(factor)
     share *= total
-    share += np.where(needs > 0, 0, otherwise).astype(np.float32).take(view.lead)
+    share += view.of_lead(np.where(needs > 0, 0, otherwise).astype(np.float32))
     return np.minimum(share, np.float32(1), out=share)
 
 

@@ -53,12 +53,11 @@ def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int)
 def _likely_pairs(met: Field, most: int) -> tuple[I64s, I64s, F32s]:
     """The pairs that may come into a shortlist, block by block."""
     parts: list[tuple[I64s, I64s, F32s]] = []
-    for runs_ in met.blocks():
-        made = met.pairs(runs_)
+    for low, high in met.blocks():
+        made = met.pairs(low, high)
         if not made.lead.size:
             continue
-        low = int(made.lead[0])
-        likely = _likely(made.score, starts(made.lead - low, int(made.lead[-1]) - low + 1), most)
+        likely = _likely(made.score, starts(made.lead, high), most)
         parts.append((made.lead.take(likely), made.guide.take(likely), made.score.take(likely)))
     if not parts:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
@@ -69,22 +68,21 @@ def _likely_pairs(met: Field, most: int) -> tuple[I64s, I64s, F32s]:
 def _likely(score: F32s, start: I64s, most: int) -> Rows:
     """The positions of all scores that may be among the ``most`` highest of their run, ties included.
 
-    Runs of about the same length are cut together as a matrix, row by row, which numpy does in vectors.
+    A long run is cut into pieces, twice ``most`` of about the same length: as many scores as pieces are no
+    lower than the highest of their piece, so no score below the ``most`` highest of those can come in.
     """
     length = np.diff(start)
-    least = np.full(length.size, -np.inf, np.float32)
-    low, width = 2 * most, 4 * most
-    if length.max(initial=0) <= low:
+    pieces = 2 * most
+    long = np.flatnonzero(length > pieces)
+    if not long.size:
         return np.arange(score.size)
-    while low < length.max():
-        rows = np.flatnonzero((length > low) & (length <= width))
-        if rows.size:
-            column = np.arange(width)
-            place = np.minimum(start[rows, None] + column, score.size - 1)
-            matrix = np.where(column < length[rows, None], score.take(place), np.float32(-1))
-            matrix.partition(width - most, axis=1)
-            least[rows] = matrix[:, width - most]
-        low, width = width, width * 2
+    edge = start[long, None] + length[long, None] * np.arange(pieces + 1) // pieces
+    # the last edge of a run is the first of what lies between it and the next one
+    edge = edge.ravel()[: None if edge[-1, -1] < score.size else -1]
+    highest = np.maximum.reduceat(score, edge)
+    highest = np.append(highest, np.float32(0))[: long.size * (pieces + 1)].reshape(long.size, -1)[:, :-1]
+    least = np.full(length.size, -np.inf, np.float32)
+    least[long] = np.partition(highest, pieces - most, axis=1)[:, pieces - most]
     return np.flatnonzero(score >= np.repeat(least, length))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, spans
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, counts, spans, starts
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.policy import Policy
@@ -38,37 +39,62 @@ class Scored:
     score: F32s  #: 0..1
 
 
+class Stretches(NamedTuple):
+    """Guides side by side in a column who are looked at for one lead; ascending by lead."""
+
+    lead: I64s
+    begin: I64s
+    end: I64s
+
+    def of(self, low: int, high: int) -> Stretches:
+        """Those of the leads ``low .. high``."""
+        some = slice(*np.searchsorted(self.lead, (low, high)))
+        return Stretches(self.lead[some], self.begin[some], self.end[some])
+
+    def per_lead(self, n: int) -> I64s:
+        """How many guides each of n leads has."""
+        return np.bincount(self.lead, self.end - self.begin, n).astype(np.int64)
+
+
 @dataclass(slots=True, eq=False)
 class Field:
     """Who is left to compare after guides and stores have been asked, and what is known of them so far."""
 
-    view: View  #: leads with stores: the runs that are left
-    begin: I64s  #: where each run begins in ``guides``
-    count: I64s
+    view: View  #: leads with stores: the runs
+    count: I64s  #: how many of each run may
     fit: F32s  #: of each run: the sum of its features
+    stretches: Stretches  #: the same runs in ``guides``, those that touch made one
     guides: View  #: each guide who may, once
     merit: F32s  #: the sum of the guide's features
     seen: I32s  #: [n] guides looked at
     filtered: I32s  #: [n, filters] guides refused, by the first filter that refused
 
-    def blocks(self) -> Iterator[slice]:
-        """Slices of the runs, each of whole leads and of few enough pairs for the processor's cache."""
-        pairs = np.cumsum(self.count)
-        last = np.flatnonzero(np.diff(self.view.lead, append=-1))  # the last run of each lead
-        block = (pairs[last] - 1) // _PAIRS_AT_ONCE
-        ends = last[np.flatnonzero(np.diff(block, append=-1))] + 1
-        for begin, end in pairwise([0, *ends.tolist()]):
-            yield slice(begin, end)
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Ranges of leads of few enough pairs for the processor's cache."""
+        n = len(self.view.requests)
+        block = np.cumsum(self.stretches.per_lead(n)) // _PAIRS_AT_ONCE
+        ends = np.flatnonzero(np.diff(block, append=-1)) + 1
+        yield from pairwise([0, *ends.tolist()])
 
-    def pairs(self, runs: slice) -> Scored:
-        """The eligible pairs of some runs; whom a filter refuses is counted."""
-        count = self.count[runs]
-        at = spans(self.begin[runs], count)
+    def pairs(self, low: int, high: int) -> Scored:
+        """The eligible pairs of the leads ``low .. high``; whom a filter refuses is counted."""
+        n = len(self.view.requests)
+        runs = slice(*np.searchsorted(self.view.lead, (low, high)))
+        stretches = self.stretches.of(low, high)
+        per_lead = stretches.per_lead(n)
+        at = spans(stretches.begin, stretches.end - stretches.begin)
         score = self.merit.take(at)
-        score += np.repeat(self.fit[runs], count)
-        lead = np.repeat(self.view.lead[runs], count)
-        guide = self.guides.guide.take(at)
-        view = replace(self.view, lead=lead, guide=guide, km=_NO_KM, stores=None, guides=self.guides, at=at)
+        score += np.repeat(self.fit[runs], self.count[runs])
+        view = replace(
+            self.view,
+            lead=np.repeat(np.arange(n), per_lead),
+            guide=self.guides.guide.take(at),
+            km=_NO_KM,
+            stores=None,
+            guides=self.guides,
+            at=at,
+            per_lead=per_lead,
+        )
         allowed = _pairs_that_may(view, Grain.PAIR, self.filtered, None)
         if not allowed.all():
             kept = np.flatnonzero(allowed)
@@ -95,37 +121,43 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     """Filter and value the guides and the stores of the candidates."""
     n = len(requests)
     filtered = np.zeros((n, len(ELIGIBILITY)), np.int32)
-    guide, first = _shared(found, roster)
-    view = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
-    fine, refused = _guides_that_may(view)
-    _count_runs(filtered, found, first, refused)
-    view = replace(view, guide=guide.take(np.flatnonzero(fine)))
+    guide, begin = _shared(found, roster)
+    end = begin + found.count
+    stretches = _stretches(found.lead, begin, end)
+    guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
+    fine, refused = _guides_that_may(guides)
+    _count_refused(filtered, stretches, refused)
+    seen = stretches.per_lead(n)
     before = _before(fine.astype(np.int32))
-    begin = before.take(first)
-    count = before.take(first + found.count) - begin
+    count = before.take(end) - before.take(begin)
     stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
-    kept = np.flatnonzero(_pairs_that_may(stores, Grain.STORE, filtered, count) & (count > 0))
-    # stores without anybody who may are left out
-    stores = View(
-        requests,
-        roster,
-        policy,
-        now_ms,
-        found.lead.take(kept),
-        _NO_ROWS,
-        found.km.take(kept),
-        found.store.take(kept),
-    )
+    stores.per_lead = counts(found.lead, n)
+    allowed = _pairs_that_may(stores, Grain.STORE, filtered, count)
+    if not allowed.all():
+        count *= allowed
+        kept = np.flatnonzero(allowed)
+        stretches = _stretches(found.lead.take(kept), begin.take(kept), end.take(kept))
+    guides = replace(guides, guide=guide.take(np.flatnonzero(fine)))
     return Field(
         view=stores,
-        begin=begin.take(kept),
-        count=count.take(kept),
+        count=count,
         fit=_sum(stores, Grain.STORE),
-        guides=view,
-        merit=_sum(view, Grain.GUIDE),
-        seen=np.bincount(found.lead, found.count, n).astype(np.int32),
+        stretches=Stretches(stretches.lead, before.take(stretches.begin), before.take(stretches.end)),
+        guides=guides,
+        merit=_sum(guides, Grain.GUIDE),
+        seen=seen.astype(np.int32),
         filtered=filtered,
     )
+
+
+def _stretches(lead: I64s, begin: I64s, end: I64s) -> Stretches:
+    """Runs of a lead that touch made one: a disc is a few long rows of stores, and long runs cost least."""
+    apart = np.ones(lead.size + 1, np.bool_)
+    if lead.size:
+        apart[1:-1] = (begin[1:] != end[:-1]) | (lead[1:] != lead[:-1])
+    edge = np.flatnonzero(apart)
+    first, last = edge[:-1], edge[1:] - 1
+    return Stretches(lead.take(first), begin.take(first), end.take(last))
 
 
 def _shared(found: Runs, roster: Roster) -> tuple[I64s, I64s]:
@@ -154,20 +186,18 @@ def _guides_that_may(view: View) -> tuple[Bools, list[tuple[int, Bools]]]:
     return fine, refused
 
 
-def _count_runs(filtered: I32s, found: Runs, first: I64s, refused: list[tuple[int, Bools]]) -> None:
+def _count_refused(filtered: I32s, runs: Stretches, refused: list[tuple[int, Bools]]) -> None:
     """Count, for each lead, the guides of its runs that a filter refused."""
-    end = first + found.count
-    ends = np.searchsorted(found.lead, np.arange(1, len(filtered) + 1))
+    ends = starts(runs.lead, len(filtered))
     for at in range(0, len(refused), _PER_WORD):
         some = refused[at : at + _PER_WORD]
         packed = np.zeros(some[0][1].size, np.int64)
         for place, (_, mask) in enumerate(some):
             packed |= mask.astype(np.int64) << (_BITS * place)
         before = _before(packed)
-        in_lead = _before(before.take(end) - before.take(first))[np.concatenate(([0], ends))]
-        counts = np.diff(in_lead)
+        counted = np.diff(_before(before.take(runs.end) - before.take(runs.begin))[ends])
         for place, (column, _) in enumerate(some):
-            filtered[:, column] = counts >> (_BITS * place) & ((1 << _BITS) - 1)
+            filtered[:, column] = counted >> (_BITS * place) & ((1 << _BITS) - 1)
 
 
 def _pairs_that_may(view: View, grain: Grain, filtered: I32s, count: Rows | None) -> Bools:
@@ -194,9 +224,8 @@ def _add(score: F32s, view: View, grain: Grain) -> None:
     """Add the weighted features of a grain, in the order of the list."""
     for weight, feature in zip(weights(view.policy), FEATURES, strict=True):
         if weight and feature.grain is grain:
-            value = feature.value(view)
-            value *= weight
-            score += value
+            value = view.per_guide(feature.value) if grain is Grain.GUIDE else feature.value(view)
+            score += weight * value
 
 
 def _before(column: Rows) -> I64s:

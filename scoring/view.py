@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I8s, I32s, Rows, U8s
+from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s, counts
 from scoring.requests import NO_NEED, Requests
 from scoring.roster import LEVEL_BITS, Roster
 
@@ -67,7 +67,9 @@ class View:
     stores: Rows | None = None  #: at the grain of stores
     guides: View | None = None  #: each guide of the pairs once, if the caller has them at hand,
     at: Rows | None = None  #: and where each pair's guide is among them
-    known: dict[Any, Any] = field(default_factory=dict)  #: what `of_guide` has worked out of these guides
+    per_lead: I64s | None = None  #: how many of these each request has, if they ascend by lead
+    #: What `per_guide` has worked out of these guides; a view made from this one begins anew.
+    known: dict[Any, Any] = field(init=False, default_factory=dict)
 
     def __len__(self) -> int:
         """How many."""
@@ -78,7 +80,8 @@ class View:
         km = self.km.take(kept) if self.km.size else self.km
         lead, guide = self.lead.take(kept), self.guide.take(kept)
         at = None if self.at is None else self.at.take(kept)
-        view = replace(self, lead=lead, guide=guide, km=km, at=at)
+        per_lead = None if self.per_lead is None else counts(lead, len(self.requests))
+        view = replace(self, lead=lead, guide=guide, km=km, at=at, per_lead=per_lead)
         # what the filters have looked up already is handed on to the features
         known = self.__dict__
         view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
@@ -89,30 +92,37 @@ class View:
         """The row of each store."""
         return self.roster.guide_store.take(self.guide) if self.stores is None else self.stores
 
+    def of_lead(self, column: npt.NDArray[T]) -> npt.NDArray[T]:
+        """A value of each request, handed to these; repeating is several times as fast as looking up."""
+        return column.take(self.lead) if self.per_lead is None else np.repeat(column, self.per_lead)
+
+    def per_guide(self, value: Callable[[View], npt.NDArray[T]]) -> npt.NDArray[T]:
+        """A value at the grain of guides, worked out once: for each of ``guides``, else for these."""
+        view = self if self.guides is None else self.guides
+        if value not in view.known:
+            view.known[value] = value(view)
+        values: npt.NDArray[T] = view.known[value]
+        return values
+
     def of_guide(self, value: Callable[[View], npt.NDArray[T]]) -> npt.NDArray[T]:
         """A value at the grain of guides, worked out once for each guide and handed to the pairs."""
-        if self.guides is None or self.at is None:
-            return value(self)
-        known = self.guides.known
-        if value not in known:
-            known[value] = value(self.guides)
-        values: npt.NDArray[T] = known[value]
-        return values.take(self.at)
+        values = self.per_guide(value)
+        return values if self.at is None else values.take(self.at)
 
     @cached_property
     def zones(self) -> U8s:
         """The price zones of each guide."""
-        return self.roster.guide_zones.take(self.guide)
+        return self.of_guide(_zones)
 
     @cached_property
     def level(self) -> U8s:
         """The level of each guide, 1..10."""
-        return self.roster.guide_level.take(self.guide)
+        return self.of_guide(_level)
 
     @cached_property
     def is_owner(self) -> Bools:
         """Whether the member belongs to the guide."""
-        owned: Bools = self.requests.owner_row.take(self.lead) == self.guide
+        owned: Bools = self.of_lead(self.requests.owner_row.astype(np.int64)) == self.guide
         return owned
 
     @cached_property
@@ -124,12 +134,20 @@ class View:
         for need in self.requests.need_tags.T:
             # the last column is of no tag: nobody knows it
             tag = np.where(need < 0, len(by_tag) - 1, need) * rows
-            bits = flat.take(tag.take(self.lead) + self.guide)
+            bits = flat.take(self.of_lead(tag) + self.guide)
             level = bits & np.int8(LEVEL_BITS)
             # without a need no level is too low
             enough = np.where(need == NO_NEED, np.int8(LEVEL_BITS), np.int8(0))
-            lowest = level | enough.take(self.lead) if enough.any() else level
+            lowest = level | self.of_lead(enough) if enough.any() else level
             this = Skills(lowest, level, bits >> np.int8(LEVEL_BITS.bit_length()))
             known = this if known is None else known.and_also(this)
         none = np.zeros(len(self), np.int8)
         return known or Skills(none + np.int8(LEVEL_BITS), none, none)
+
+
+def _zones(view: View) -> U8s:
+    return view.roster.guide_zones.take(view.guide)
+
+
+def _level(view: View) -> U8s:
+    return view.roster.guide_level.take(view.guide)
