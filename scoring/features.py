@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scoring import beta, fairness
-from scoring.arrays import Bools, F32s, I8s, I32s
+from scoring.arrays import Bools, F32s, F64s, I8s, I32s
 from scoring.layout import KINDS
 from scoring.roster import BOOK_UNLIMITED
 from scoring.view import Grain, View
@@ -37,19 +37,23 @@ def book(view: View) -> F32s:
 def responsiveness(view: View) -> F32s:
     """Expected share of offers that the guide accepts in time; a newcomer has the policy's prior."""
     roster, policy = view.roster, view.policy
-    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
     hits, tries = roster.guide_answered.take(view.guide), roster.guide_offered.take(view.guide)
     prior = beta.Prior(policy.response_mean, policy.prior_strength)
-    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+    return beta.mean(hits, tries, view.of_guide(_weight_left), prior)
 
 
 def conversion(view: View) -> F32s:
     """Expected share of the guide's leads that are won; a newcomer has the policy's prior."""
     roster, policy = view.roster, view.policy
-    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
     hits, tries = roster.guide_won.take(view.guide), roster.guide_closed.take(view.guide)
     prior = beta.Prior(policy.conversion_mean, policy.prior_strength)
-    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+    return beta.mean(hits, tries, view.of_guide(_weight_left), prior)
+
+
+def _weight_left(view: View) -> F64s:
+    """What is left of the weight of a guide's record, which answers and sales share."""
+    age_ms = view.now_ms - view.roster.guide_seen_ms.take(view.guide)
+    return beta.faded(age_ms, view.policy.half_life_days * 86_400_000)
 
 
 def turn(view: View) -> F32s:

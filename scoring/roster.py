@@ -185,12 +185,14 @@ class Roster:
 
     def on_leave(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides are on leave now."""
-        return self.leave.inside(self.guide_leave_first.take(rows), self.guide_leave_count.take(rows), now_ms)
+        return self.leave.inside(self.guide_leave_first, self.guide_leave_count, rows, now_ms)
 
     def on_shift(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides work now; who has no shifts works always."""
-        count = self.guide_shift_count.take(rows)
-        works: Bools = (count == 0) | self.shifts.inside(self.guide_shift_first.take(rows), count, now_ms)
+        if not self.shifts.begin.size:
+            return np.ones(rows.size, np.bool_)
+        works = self.guide_shift_count.take(rows) == 0
+        works |= self.shifts.inside(self.guide_shift_first, self.guide_shift_count, rows, now_ms)
         return works
 
     def open_stores(self, now_ms: int, rows: Rows) -> Bools:
@@ -198,15 +200,14 @@ class Roster:
         if not rows.size:
             return np.zeros(0, np.bool_)
         other = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        asked = rows[other]
         hours = Hours(
-            self.store_opens[asked],
-            self.store_closes[asked],
-            self.store_timezone.take(asked),
-            self.store_closed_first.take(asked),
-            self.store_closed_count.take(asked),
+            self.store_opens,
+            self.store_closes,
+            self.store_timezone,
+            self.store_closed_first,
+            self.store_closed_count,
         )
-        is_open_ = is_open(hours, self.zones, self.closed_days, now_ms)
+        is_open_ = is_open(hours, rows[other], self.zones, self.closed_days, now_ms)
         return np.repeat(is_open_, np.diff(other, append=rows.size))
 
 
