@@ -23,7 +23,7 @@ class Search:
     lat: F32s  #: degrees
     lon: F32s
     brand: I32s
-    keep: Callable[[Rows, Rows], Bools]  #: which pairs of place and store count
+    keep: Callable[[Rows, Rows], Bools] | None  #: which pairs of place and store count; None: all
     worth: I32s | None  #: [stores] what each store is worth; None: 1
     worth_before: Rows  #: [stores in the index + 1] what all stores before each one are worth
     need: int  #: a disc that holds this worth is wide enough
@@ -63,10 +63,12 @@ def near(search: Search, roster: Roster) -> Near:
                 continue
             place, first, count = place[hopeful], first[hopeful], count[hopeful]
         run_place = place
-        place, store = np.repeat(place, count), roster.square_store.take(spans(first, count))
+        place, store = np.repeat(place, count), roster.square_store.take(spans(first, count)).astype(np.int64)
         from_place = np.repeat(xyz.take(run_place, axis=1), count, axis=1)
         km = grid.distance_km(from_place, None, roster.store_xyz, store)
-        within = (km <= np.float32(radius_km)) & search.keep(place, store)
+        within = km <= np.float32(radius_km)
+        if search.keep is not None:
+            within &= search.keep(place, store)
         enough = _worth_within(search, within, store, run_place, count) >= search.need
         inside = np.flatnonzero(within)
         place, store, km = place.take(inside), store.take(inside), km.take(inside)
@@ -108,8 +110,9 @@ def _runs(search: Search, roster: Roster, tried: Rows, radius_km: float) -> tupl
     place, first, last = grid.covering(lat, lon, radius_km)
     place = tried[place]
     base = search.brand[place] * np.int64(grid.SQUARES)
-    begin = np.searchsorted(roster.square_key, base + first)
-    end = np.searchsorted(roster.square_key, base + (last + 1))
+    # who asks for the end of a run right after its beginning finds most of the way in the cache
+    ends = np.stack((base + first, base + (last + 1)), axis=1)
+    begin, end = np.searchsorted(roster.square_key, ends).T
     some = np.flatnonzero(end > begin)
     begin, end = begin[some], end[some]
     return place[some], begin, end - begin, search.worth_before[end] - search.worth_before[begin]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from scoring import grid
 from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans
@@ -12,6 +14,8 @@ from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.roster import Roster
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(slots=True, eq=False)
@@ -54,16 +58,13 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     """
     lat, lon = _places(requests, roster)
     free = (requests.cell >= 0) & ~requests.fixed_store
-    one_cell = len(roster.cells) == 1
     search = Search(
         lat=np.where(free, lat, np.float32(np.nan)),
         lon=lon,
         brand=requests.brand,
-        keep=lambda lead, store: (
-            np.ones(lead.size, np.bool_)
-            if one_cell
-            else roster.store_cell.take(store) == requests.cell.take(lead)
-        ),
+        keep=None
+        if len(roster.cells) == 1
+        else lambda lead, store: roster.store_cell.take(store) == requests.cell.take(lead),
         worth=roster.store_guides_count,
         worth_before=roster.square_worth,
         need=policy.candidates_min,
@@ -72,31 +73,47 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     )
     around = near(search, roster)
     reach = _Reach(requests, roster, grid.unit(lat, lon), around, free & around.short)
-    whole = [(around.place, around.store, around.km), reach.named(), reach.headquarters()]
-    single = [reach.joined(requests.owner_row), reach.last()]
-    lead = np.concatenate([part[0] for part in whole + single])
-    store = np.concatenate([part[1] for part in whole] + [roster.guide_store[part[1]] for part in single])
-    km = np.concatenate([part[2] for part in whole + single])
-    alone = [part[1] for part in single]
-    n_whole = store.size - sum(guide.size for guide in alone)
-    first = np.concatenate((roster.store_guides_start.take(store[:n_whole]), *alone))
-    count = np.concatenate(
-        (roster.store_guides_count.take(store[:n_whole]), *(np.ones_like(g) for g in alone))
-    )
-    order = _merged(lead, around.place.size)
-    lead, store, first, count = (
-        column.take(order).astype(np.int64, copy=False) for column in (lead, store, first, count)
-    )
-    return Runs(lead, store, first, count, km.take(order))
+    stores = [reach.named(), reach.headquarters()]
+    guides = [reach.joined(requests.owner_row), reach.last()]
+    lead = np.concatenate([part[0] for part in stores + guides])
+    alone = np.concatenate([part[1] for part in guides])
+    store = np.concatenate([part[1] for part in stores] + [roster.guide_store[alone]])
+    km = np.concatenate([part[2] for part in stores + guides])
+    order = _merged(around.place, lead)
+    lead = order(around.place, lead).astype(np.int64, copy=False)
+    store = order(around.store, store).astype(np.int64)
+    first = roster.store_guides_start.take(store).astype(np.int64)
+    count = roster.store_guides_count.take(store).astype(np.int64)
+    last = order.few[order.few.size - alone.size :]
+    first[last], count[last] = alone, 1
+    return Runs(lead, store, first, count, order(around.km, km))
 
 
-def _merged(lead: Rows, many: int) -> Rows:
-    """The stable order of a column whose first ``many`` are in order most often, and the few others not."""
-    head, tail = lead[:many], lead[many:]
-    by_head = None if (head[1:] >= head[:-1]).all() else np.argsort(head, kind="stable")
-    by_tail = np.argsort(tail, kind="stable")
-    at = np.searchsorted(head if by_head is None else head[by_head], tail[by_tail], side="right")
-    return np.insert(np.arange(many) if by_head is None else by_head, at, many + by_tail)
+class _Order(NamedTuple):
+    """Where many and few pairs stand among each other."""
+
+    many: Rows  #: of each place the pair of the many that stands there, or any where one of the few does
+    few: Rows  #: the place of each of the few
+
+    def __call__(self, many: npt.NDArray[T], few: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Two columns made one."""
+        column = many.take(self.many) if many.size else np.empty(few.size, many.dtype)
+        column[self.few] = few
+        return column
+
+
+def _merged(many: Rows, few: Rows) -> _Order:
+    """The stable order of two columns, of which the long one is in order most often, and the short one not."""
+    by_many = None if (many[1:] >= many[:-1]).all() else np.argsort(many, kind="stable")
+    by_few = np.argsort(few, kind="stable")
+    place = np.searchsorted(many if by_many is None else many[by_many], few[by_few], side="right")
+    place += np.arange(few.size)
+    # each of the few moves those behind it on by one
+    at = np.arange(many.size + few.size)
+    at -= np.repeat(np.arange(few.size + 1), np.diff(place, prepend=0, append=at.size))
+    by_place = np.empty_like(place)
+    by_place[by_few] = place
+    return _Order(at if by_many is None else by_many.take(at), by_place)
 
 
 @dataclass(slots=True, eq=False)
