@@ -63,6 +63,9 @@ def starts(row: Rows, n: int) -> I64s:
     return np.searchsorted(row, np.arange(n + 1, dtype=row.dtype)).astype(np.int64, copy=False)
 
 
-def counts(row: Rows, n: int) -> I64s:
-    """The length ``[n]`` of each row's run in ``row``, which ascends and holds numbers of ``0 .. n - 1``."""
-    return np.diff(starts(row, n))
+def before(column: Rows) -> I64s:
+    """How much stands before each place of a column, and in all of it, [n + 1]."""
+    out = np.empty(column.size + 1, np.int64)
+    out[0] = 0
+    np.cumsum(column, out=out[1:])
+    return out

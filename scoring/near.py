@@ -22,6 +22,7 @@ class Search:
 
     lat: F32s  #: degrees
     lon: F32s
+    xyz: F32s  #: the same on the unit sphere
     brand: I32s
     keep: Callable[[Rows, Rows], Bools] | None  #: which pairs of place and store count; None: all
     worth: I32s | None  #: [stores] what each store is worth; None: 1
@@ -44,7 +45,6 @@ class Near:
 
 def near(search: Search, roster: Roster) -> Near:
     """The stores in the smallest disc around each place that holds what is needed."""
-    xyz = grid.unit(search.lat, search.lon)
     disc_km = np.full(search.lat.size, -1, np.float32)
     short = np.ones(search.lat.size, np.bool_)
     todo = np.flatnonzero(~np.isnan(search.lat) & (search.brand >= 0))
@@ -64,7 +64,7 @@ def near(search: Search, roster: Roster) -> Near:
             place, first, count = place[hopeful], first[hopeful], count[hopeful]
         run_place = place
         place, store = np.repeat(place, count), roster.square_store.take(spans(first, count)).astype(np.int64)
-        from_place = np.repeat(xyz.take(run_place, axis=1), count, axis=1)
+        from_place = np.repeat(search.xyz.take(run_place, axis=1), count, axis=1)
         km = grid.distance_km(from_place, None, roster.store_xyz, store)
         within = km <= np.float32(radius_km)
         if search.keep is not None:

@@ -57,7 +57,7 @@ def _likely_pairs(met: Field, most: int) -> tuple[I64s, I64s, F32s]:
         made = met.pairs(low, high)
         if not made.lead.size:
             continue
-        likely = _likely(made.score, starts(made.lead, high), most)
+        likely = _likely(made.score, made.start, most)
         parts.append((made.lead.take(likely), made.guide.take(likely), made.score.take(likely)))
     if not parts:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)

@@ -57,10 +57,12 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     where its named store is, else its owner's, else nowhere.
     """
     lat, lon = _places(requests, roster)
+    xyz = grid.unit(lat, lon)
     free = (requests.cell >= 0) & ~requests.fixed_store
     search = Search(
         lat=np.where(free, lat, np.float32(np.nan)),
         lon=lon,
+        xyz=xyz,
         brand=requests.brand,
         keep=None
         if len(roster.cells) == 1
@@ -72,7 +74,7 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
         radius_km=policy.radius_km,
     )
     around = near(search, roster)
-    reach = _Reach(requests, roster, grid.unit(lat, lon), around, free & around.short)
+    reach = _Reach(requests, roster, xyz, around, free & around.short)
     stores = [reach.named(), reach.headquarters()]
     guides = [reach.joined(requests.owner_row), reach.last()]
     lead = np.concatenate([part[0] for part in stores + guides])
@@ -150,12 +152,14 @@ class _Reach:
     def joined(self, guide_row: I32s) -> tuple[Rows, Rows, F32s]:
         """Leads whose guide of this column is of their cell and no store above, and the guide."""
         lead = np.flatnonzero((guide_row >= 0) & ~self.requests.fixed_store)
-        guide = guide_row[lead]
+        guide = guide_row[lead].astype(np.int64)
+        if not lead.size:
+            return lead, guide, self.around.km[:0]
         store = self.roster.guide_store[guide]
         km, wanted = self._outside(lead, store)
         wanted &= store != self.requests.store_row[lead]
         wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
-        return lead[wanted], guide[wanted].astype(np.int64), km[wanted]
+        return lead[wanted], guide[wanted], km[wanted]
 
     def last(self) -> tuple[Rows, Rows, F32s]:
         """Leads and their last server, where that is not the owner."""
@@ -177,6 +181,7 @@ def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
     search = Search(
         lat=requests.lat,
         lon=requests.lon,
+        xyz=grid.unit(requests.lat, requests.lon),
         brand=requests.brand,
         keep=lambda _, store: roster.store_active.take(store),
         worth=None,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, counts, spans, starts
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, before, spans, starts
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.policy import Policy
@@ -34,6 +34,7 @@ _PAIRS_AT_ONCE = 1 << 17
 class Scored:
     """Eligible pairs, ascending by lead."""
 
+    start: I64s  #: [n + 1] lead i has the pairs start[i] .. start[i + 1]
     lead: I64s
     guide: I64s
     score: F32s  #: 0..1
@@ -42,28 +43,25 @@ class Scored:
 class Stretches(NamedTuple):
     """Guides side by side in a column who are looked at for one lead; ascending by lead."""
 
-    lead: I64s
+    start: I64s  #: [n + 1] lead i has the stretches start[i] .. start[i + 1]
     begin: I64s
     end: I64s
 
-    def of(self, low: int, high: int) -> Stretches:
-        """Those of the leads ``low .. high``."""
-        some = slice(*np.searchsorted(self.lead, (low, high)))
-        return Stretches(self.lead[some], self.begin[some], self.end[some])
-
-    def per_lead(self, n: int) -> I64s:
-        """How many guides each of n leads has."""
-        return np.bincount(self.lead, self.end - self.begin, n).astype(np.int64)
+    def per_lead(self, amount: I64s) -> I64s:
+        """The sum of an amount of each stretch over each lead, [n]."""
+        return np.diff(before(amount).take(self.start))
 
 
 @dataclass(slots=True, eq=False)
 class Field:
     """Who is left to compare after guides and stores have been asked, and what is known of them so far."""
 
+    start: I64s  #: [n + 1] where the runs of each lead begin
     view: View  #: leads with stores: the runs
     count: I64s  #: how many of each run may
     fit: F32s  #: of each run: the sum of its features
     stretches: Stretches  #: the same runs in ``guides``, those that touch made one
+    per_lead: I64s  #: [n] how many guides they hold
     guides: View  #: each guide who may, once
     merit: F32s  #: the sum of the guide's features
     seen: I32s  #: [n] guides looked at
@@ -71,23 +69,23 @@ class Field:
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Ranges of leads of few enough pairs for the processor's cache."""
-        n = len(self.view.requests)
-        block = np.cumsum(self.stretches.per_lead(n)) // _PAIRS_AT_ONCE
+        block = np.cumsum(self.per_lead) // _PAIRS_AT_ONCE
         ends = np.flatnonzero(np.diff(block, append=-1)) + 1
         yield from pairwise([0, *ends.tolist()])
 
     def pairs(self, low: int, high: int) -> Scored:
         """The eligible pairs of the leads ``low .. high``; whom a filter refuses is counted."""
-        n = len(self.view.requests)
-        runs = slice(*np.searchsorted(self.view.lead, (low, high)))
-        stretches = self.stretches.of(low, high)
-        per_lead = stretches.per_lead(n)
-        at = spans(stretches.begin, stretches.end - stretches.begin)
+        runs = slice(self.start[low], self.start[high])
+        some = slice(self.stretches.start[low], self.stretches.start[high])
+        begin, end = self.stretches.begin[some], self.stretches.end[some]
+        per_lead = np.zeros_like(self.per_lead)
+        per_lead[low:high] = self.per_lead[low:high]
+        at = spans(begin, end - begin)
         score = self.merit.take(at)
         score += np.repeat(self.fit[runs], self.count[runs])
         view = replace(
             self.view,
-            lead=np.repeat(np.arange(n), per_lead),
+            lead=np.repeat(np.arange(per_lead.size), per_lead),
             guide=self.guides.guide.take(at),
             km=_NO_KM,
             stores=None,
@@ -100,7 +98,7 @@ class Field:
             kept = np.flatnonzero(allowed)
             view, score = view.keep(kept), score.take(kept)
         _add(score, view, Grain.PAIR)
-        return Scored(view.lead, view.guide, score)
+        return Scored(before(view.per_lead), view.lead, view.guide, score)
 
 
 def weights(policy: Policy) -> F32s:
@@ -121,28 +119,32 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     """Filter and value the guides and the stores of the candidates."""
     n = len(requests)
     filtered = np.zeros((n, len(ELIGIBILITY)), np.int32)
+    start = starts(found.lead, n)
     guide, begin = _shared(found, roster)
     end = begin + found.count
-    stretches = _stretches(found.lead, begin, end)
+    stretches = _stretches(start, begin, end)
     guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
     fine, refused = _guides_that_may(guides)
     _count_refused(filtered, stretches, refused)
-    seen = stretches.per_lead(n)
-    before = _before(fine.astype(np.int32))
-    count = before.take(end) - before.take(begin)
+    seen = stretches.per_lead(stretches.end - stretches.begin)
+    may = before(fine)
+    count = may.take(end) - may.take(begin)
     stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
-    stores.per_lead = counts(found.lead, n)
+    stores.per_lead = np.diff(start)
     allowed = _pairs_that_may(stores, Grain.STORE, filtered, count)
     if not allowed.all():
         count *= allowed
         kept = np.flatnonzero(allowed)
-        stretches = _stretches(found.lead.take(kept), begin.take(kept), end.take(kept))
+        stretches = _stretches(np.searchsorted(kept, start), begin.take(kept), end.take(kept))
+    stretches = Stretches(stretches.start, may.take(stretches.begin), may.take(stretches.end))
     guides = replace(guides, guide=guide.take(np.flatnonzero(fine)))
     return Field(
+        start=start,
         view=stores,
         count=count,
         fit=_sum(stores, Grain.STORE),
-        stretches=Stretches(stretches.lead, before.take(stretches.begin), before.take(stretches.end)),
+        stretches=stretches,
+        per_lead=stretches.per_lead(stretches.end - stretches.begin),
         guides=guides,
         merit=_sum(guides, Grain.GUIDE),
         seen=seen.astype(np.int32),
@@ -150,14 +152,13 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     )
 
 
-def _stretches(lead: I64s, begin: I64s, end: I64s) -> Stretches:
+def _stretches(start: I64s, begin: I64s, end: I64s) -> Stretches:
     """Runs of a lead that touch made one: a disc is a few long rows of stores, and long runs cost least."""
-    apart = np.ones(lead.size + 1, np.bool_)
-    if lead.size:
-        apart[1:-1] = (begin[1:] != end[:-1]) | (lead[1:] != lead[:-1])
+    apart = np.ones(begin.size + 1, np.bool_)
+    apart[1:-1] = begin[1:] != end[:-1]
+    apart[start] = True
     edge = np.flatnonzero(apart)
-    first, last = edge[:-1], edge[1:] - 1
-    return Stretches(lead.take(first), begin.take(first), end.take(last))
+    return Stretches(np.searchsorted(edge, start), begin.take(edge[:-1]), end.take(edge[1:] - 1))
 
 
 def _shared(found: Runs, roster: Roster) -> tuple[I64s, I64s]:
@@ -188,14 +189,13 @@ def _guides_that_may(view: View) -> tuple[Bools, list[tuple[int, Bools]]]:
 
 def _count_refused(filtered: I32s, runs: Stretches, refused: list[tuple[int, Bools]]) -> None:
     """Count, for each lead, the guides of its runs that a filter refused."""
-    ends = starts(runs.lead, len(filtered))
     for at in range(0, len(refused), _PER_WORD):
         some = refused[at : at + _PER_WORD]
         packed = np.zeros(some[0][1].size, np.int64)
         for place, (_, mask) in enumerate(some):
             packed |= mask.astype(np.int64) << (_BITS * place)
-        before = _before(packed)
-        counted = np.diff(_before(before.take(runs.end) - before.take(runs.begin))[ends])
+        sums = before(packed)
+        counted = runs.per_lead(sums.take(runs.end) - sums.take(runs.begin))
         for place, (column, _) in enumerate(some):
             filtered[:, column] = counted >> (_BITS * place) & ((1 << _BITS) - 1)
 
@@ -203,13 +203,16 @@ def _count_refused(filtered: I32s, runs: Stretches, refused: list[tuple[int, Boo
 def _pairs_that_may(view: View, grain: Grain, filtered: I32s, count: Rows | None) -> Bools:
     """What passes the filters of a grain; the others are counted, each as so many guides."""
     fine = np.ones(len(view), np.bool_)
+    start = before(view.per_lead)
     for column, each in enumerate(ELIGIBILITY):
         if each.grain is grain and each.name in view.policy.filters:
             allowed = each.allows(view)
             if not allowed.all():
                 first = np.flatnonzero(fine & ~allowed)
-                many = None if count is None else count[first]
-                filtered[:, column] += np.bincount(view.lead[first], many, len(filtered)).astype(np.int32)
+                refused = np.searchsorted(first, start)
+                if count is not None:
+                    refused = before(count.take(first)).take(refused)
+                filtered[:, column] += np.diff(refused).astype(np.int32)
                 fine &= allowed
     return fine
 
@@ -226,12 +229,3 @@ def _add(score: F32s, view: View, grain: Grain) -> None:
         if weight and feature.grain is grain:
             value = view.per_guide(feature.value) if grain is Grain.GUIDE else feature.value(view)
             score += weight * value
-
-
-def _before(column: Rows) -> I64s:
-    """How much stands before each place, [n + 1]."""
-    out = np.empty(column.size + 1, np.int64)
-    out[0] = 0
-    out[1:] = column
-    np.cumsum(out, out=out)
-    return out

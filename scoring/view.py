@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s, counts
+from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s, before
 from scoring.requests import NO_NEED, Requests
 from scoring.roster import LEVEL_BITS, Roster
 
@@ -78,10 +78,14 @@ class View:
     def keep(self, kept: Rows) -> View:
         """The pairs at these positions."""
         km = self.km.take(kept) if self.km.size else self.km
-        lead, guide = self.lead.take(kept), self.guide.take(kept)
+        per_lead = None
+        if self.per_lead is None:
+            lead = self.lead.take(kept)
+        else:
+            per_lead = np.diff(np.searchsorted(kept, before(self.per_lead)))
+            lead = np.repeat(np.arange(per_lead.size), per_lead)
         at = None if self.at is None else self.at.take(kept)
-        per_lead = None if self.per_lead is None else counts(lead, len(self.requests))
-        view = replace(self, lead=lead, guide=guide, km=km, at=at, per_lead=per_lead)
+        view = replace(self, lead=lead, guide=self.guide.take(kept), km=km, at=at, per_lead=per_lead)
         # what the filters have looked up already is handed on to the features
         known = self.__dict__
         view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
