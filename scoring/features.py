@@ -176,7 +176,8 @@ def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
     factor = np.where(needs > 0, 1 / np.maximum(needs * most, 1), 0).astype(np.float32)
     share = view.of_lead(factor)
     share *= total
-    share += view.of_lead(np.where(needs > 0, 0, otherwise).astype(np.float32))
+    if otherwise:
+        share += view.of_lead(np.where(needs > 0, 0, otherwise).astype(np.float32))
     return np.minimum(share, np.float32(1), out=share)
 
 

@@ -158,7 +158,8 @@ class _Reach:
         store = self.roster.guide_store[guide]
         km, wanted = self._outside(lead, store)
         wanted &= store != self.requests.store_row[lead]
-        wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
+        if self.short.any():
+            wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
         return lead[wanted], guide[wanted], km[wanted]
 
     def last(self) -> tuple[Rows, Rows, F32s]:

@@ -8,7 +8,7 @@ pairs too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s, before
+from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s
 from scoring.requests import NO_NEED, Requests
 from scoring.roster import LEVEL_BITS, Roster
 
@@ -48,10 +48,6 @@ class Skills(NamedTuple):
         lowest = np.minimum(self.lowest, other.lowest)
         return Skills(lowest, self.total + other.total, self.preferred + other.preferred)
 
-    def take(self, kept: Rows) -> Skills:
-        """Those of some pairs."""
-        return Skills(*(column.take(kept) for column in self))
-
 
 @dataclass(eq=False)
 class View:
@@ -74,22 +70,6 @@ class View:
     def __len__(self) -> int:
         """How many."""
         return self.guide.size if self.stores is None else self.stores.size
-
-    def keep(self, kept: Rows) -> View:
-        """The pairs at these positions."""
-        km = self.km.take(kept) if self.km.size else self.km
-        per_lead = None
-        if self.per_lead is None:
-            lead = self.lead.take(kept)
-        else:
-            per_lead = np.diff(np.searchsorted(kept, before(self.per_lead)))
-            lead = np.repeat(np.arange(per_lead.size), per_lead)
-        at = None if self.at is None else self.at.take(kept)
-        view = replace(self, lead=lead, guide=self.guide.take(kept), km=km, at=at, per_lead=per_lead)
-        # what the filters have looked up already is handed on to the features
-        known = self.__dict__
-        view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
-        return view
 
     @cached_property
     def store(self) -> I32s:
