@@ -32,7 +32,8 @@ class Prior(NamedTuple):
 
 def faded(age_ms: I64s, half_life_ms: int) -> F64s:
     """What is left of the weight of a count of that age, 0..1; ages below 0 are 0. In steps of 0.3 %."""
-    steps = np.clip(age_ms * (_PARTS / half_life_ms), 0, _WHOLE_MAX * _PARTS).astype(np.int64)
+    steps = np.maximum(age_ms * (_PARTS / half_life_ms), 0)
+    steps = np.minimum(steps, _WHOLE_MAX * _PARTS).astype(np.int64)
     left: F64s = _PART.take(steps & (_PARTS - 1)) * _WHOLE.take(steps >> _PART_BITS)
     return left
 

@@ -173,16 +173,16 @@ def _ones(view: View) -> F32s:
 def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
     """A sum over needs as a share of its most; ``otherwise`` for a lead without needs."""
     needs = view.requests.need_count
-    factor = np.where(needs > 0, 1 / np.maximum(needs * most, 1), 0).astype(np.float32)
-    share = view.of_lead(factor)
+    per_need = 1 / (np.arange(1, view.requests.need_tags.shape[1] + 1) * most)
+    share = view.of_lead(np.append(0, per_need).astype(np.float32).take(needs))
     share *= total
     if otherwise:
-        share += view.of_lead(np.where(needs > 0, 0, otherwise).astype(np.float32))
+        share += view.of_lead((needs == 0).astype(np.float32))
     return np.minimum(share, np.float32(1), out=share)
 
 
 def _share_left(most: I32s, used: I32s) -> F32s:
-    left = np.clip(most - used, 0, most).astype(np.float32)
+    left = np.minimum(np.maximum(most - used, 0), most).astype(np.float32)
     share: F32s = left / np.maximum(most, 1).astype(np.float32)
     return share
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, F64s, I32s, Rows, spans
+from scoring.arrays import Bools, F32s, F64s, I32s, Rows, before, gaps, spans
 from scoring.roster import Roster
 
 #: From one disc to the next the area doubles, so at most about twice as many are looked at as are needed.
@@ -94,12 +94,10 @@ def near(search: Search, roster: Roster) -> Near:
 
 def _worth_within(search: Search, within: Bools, store: Rows, run_place: Rows, count: Rows) -> F64s:
     """What the stores within the disc of each place are worth: summed by run first."""
-    if not count.size:
-        return np.zeros(search.lat.size)
     worth = within.astype(np.int32)
     if search.worth is not None:
         worth *= search.worth.take(store)
-    by_run = np.add.reduceat(worth, np.cumsum(count) - count)
+    by_run = gaps(before(worth).take(before(count)))
     worths: F64s = np.bincount(run_place, by_run, search.lat.size).astype(np.float64)
     return worths
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s
+from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, before, gaps
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
@@ -14,6 +14,7 @@ from scoring.roster import Roster
 from scoring.score import REFUSED, Field, Scored, field
 
 _HALF = np.uint64(32)
+_NOBODY = np.iinfo(np.uint64).max
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +75,7 @@ def _likely(score: F32s, start: I64s, most: int) -> Rows:
     length: as many scores as pieces are no lower than the highest of their piece, so no score below the
     ``most`` highest of those can come in.
     """
-    length = np.diff(start)
+    length = gaps(start)
     pieces = 2 * most
     long = np.flatnonzero(length > pieces)
     if not long.size:
@@ -97,9 +98,9 @@ def _sort_key(score: F32s, tie: U32s) -> U64s:
 
 def _first(key: U64s, start: I64s, most: int) -> tuple[Rows, I32s]:
     """The positions of the ``most`` lowest keys of each run, lowest first, and where each run's begin."""
-    length = np.diff(start)
+    length = gaps(start)
     kept = np.minimum(length, most)
-    out_start = np.concatenate(([0], np.cumsum(kept)))
+    out_start = before(kept)
     out = np.empty(int(out_start[-1]), np.int64)
     low, width = 0, 2 * most
     while low < length.max(initial=0):
@@ -107,7 +108,7 @@ def _first(key: U64s, start: I64s, most: int) -> tuple[Rows, I32s]:
         if rows.size:
             column = np.arange(width)
             place = np.minimum(start[rows, None] + column, key.size - 1)
-            matrix = np.where(column < length[rows, None], key[place], np.iinfo(np.uint64).max)
+            matrix = np.where(column < length[rows, None], key[place], _NOBODY)
             best = start[rows, None] + np.argsort(matrix, axis=1)[:, :most]
             filled = column[:most] < kept[rows, None]
             out[(out_start[rows, None] + column[:most])[filled]] = best[filled]

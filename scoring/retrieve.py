@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, gaps, spans
 from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
@@ -112,7 +112,7 @@ def _merged(many: Rows, few: Rows) -> _Order:
     place += np.arange(few.size)
     # each of the few moves those behind it on by one
     at = np.arange(many.size + few.size)
-    at -= np.repeat(np.arange(few.size + 1), np.diff(place, prepend=0, append=at.size))
+    at -= np.repeat(np.arange(few.size + 1), gaps(np.concatenate(([0], place, [at.size]))))
     by_place = np.empty_like(place)
     by_place[by_few] = place
     return _Order(at if by_many is None else by_many.take(at), by_place)
@@ -215,6 +215,8 @@ def km_to_guides(requests: Requests, roster: Roster, lead: Rows, guide: Rows) ->
 
 def _places(requests: Requests, roster: Roster) -> tuple[F32s, F32s]:
     """Where each lead stands, in degrees: NaN where nobody knows."""
+    if not np.isnan(requests.lat).any():
+        return requests.lat, requests.lon
     lat, lon = requests.lat.copy(), requests.lon.copy()
     owned: I64s = np.flatnonzero(requests.owner_row >= 0)
     owner_store = np.full_like(requests.store_row, -1)

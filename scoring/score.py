@@ -7,13 +7,13 @@ leave, load and record, a lead and a store once about distance; only what is lef
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, before, spans, starts
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, before, gaps, spans, starts
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.policy import Policy
@@ -56,7 +56,7 @@ class Stretches(NamedTuple):
 
     def per_lead(self, amount: I64s) -> I64s:
         """The sum of an amount of each stretch over each lead, [n]."""
-        return np.diff(before(amount).take(self.start))
+        return gaps(before(amount).take(self.start))
 
 
 @dataclass(slots=True, eq=False)
@@ -94,12 +94,14 @@ class Field:
         at = spans(begin, end - begin)
         score = self.merit.take(at)
         score += np.repeat(self.fit[runs], self.count[runs])
-        view = replace(
-            self.view,
+        view = View(
+            self.view.requests,
+            self.view.roster,
+            self.view.policy,
+            self.view.now_ms,
             lead=np.repeat(np.arange(per_lead.size), per_lead),
             guide=self.guides.guide.take(at),
             km=_NO_KM,
-            stores=None,
             guides=self.guides,
             at=at,
             per_lead=per_lead,
@@ -139,14 +141,14 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     may = before(fine)
     count = may.take(end) - may.take(begin)
     stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
-    stores.per_lead = np.diff(start)
+    stores.per_lead = gaps(start)
     allowed = _pairs_that_may(stores, Grain.STORE, filtered, count)
     if not allowed.all():
         count *= allowed
         kept = np.flatnonzero(allowed)
         stretches = _stretches(np.searchsorted(kept, start), begin.take(kept), end.take(kept))
     stretches = Stretches(stretches.start, may.take(stretches.begin), may.take(stretches.end))
-    guides = replace(guides, guide=guide.take(np.flatnonzero(fine)))
+    guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide.take(np.flatnonzero(fine)), _NO_KM)
     shares = weights(policy)
     return Field(
         start=start,
@@ -223,7 +225,7 @@ def _pairs_that_may(view: View, grain: Grain, filtered: I32s, count: Rows | None
                 refused = np.searchsorted(first, start)
                 if count is not None:
                     refused = before(count.take(first)).take(refused)
-                filtered[:, column] += np.diff(refused).astype(np.int32)
+                filtered[:, column] += gaps(refused).astype(np.int32)
                 fine &= allowed
     return fine
 
