@@ -59,6 +59,8 @@ def _likely_pairs(met: Field, most: int) -> Scored:
         made = met.pairs(low, high)
         likely = _likely(made.score, made.start, most)
         parts.append(made.keep(likely))
+    if len(parts) == 1:
+        return parts[0]
     return Scored(
         # a block counts the pairs of its own leads only
         start=np.sum([part.start for part in parts], axis=0),

@@ -158,7 +158,7 @@ class _Reach:
         store = self.roster.guide_store[guide]
         km, wanted = self._outside(lead, store)
         wanted &= store != self.requests.store_row[lead]
-        if self.short.any():
+        if self.roster.hq_stores.size:
             wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
         return lead[wanted], guide[wanted], km[wanted]
 
