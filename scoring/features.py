@@ -59,7 +59,9 @@ def _weight_left(view: View) -> F64s:
 def turn(view: View) -> F32s:
     """How far the guide is behind a fair share of the cell's leads, see `fairness.due`."""
     roster = view.roster
-    clock = roster.cell_clock.take(roster.store_cell.take(view.store))
+    # with one cell one clock stands for every guide
+    cell = roster.store_cell.take(view.store) if len(roster.cells) > 1 else np.zeros(1, np.int32)
+    clock = roster.cell_clock.take(cell)
     horizon = round(view.policy.fair_horizon * fairness.LEAD)
     return fairness.due(
         roster.guide_turn.take(view.guide), roster.guide_step.take(view.guide), clock, horizon

@@ -133,7 +133,7 @@ def _half_width_deg(lat: F64s, row: I64s, angle: float) -> F64s:
     x = product + sine_at * sine[:, None] - math.cos(angle)
     x /= np.maximum(product, 1e-12)
     np.maximum(x, 0, out=x)
-    half = np.sqrt(2 * x) * (1 + x / 12 + x * x / 33)
+    half: F64s = np.sqrt(2 * x) * (1 + x / 12 + x * x / 33)
     half *= math.degrees(1)
     half[(x > 1) | pole[:, None]] = 180
     return half

@@ -80,7 +80,8 @@ def is_open(hours: Hours, rows: Rows, zones: list[Zone], closed: Calendar, now_m
     today = np.array([minute // DAY_MINUTES for minute in minutes], np.int64)
     minute = np.array([minute % DAY_MINUTES for minute in minutes], np.int16)
     is_open = np.zeros(rows.size, np.bool_)
-    zone = hours.zone.take(rows).astype(np.int64)
+    # one zone for all, most often: then one number stands for every store
+    zone = hours.zone.take(rows).astype(np.int64) if len(zones) > 1 else np.zeros(1, np.int64)
     opens, closes = hours.opens.T.ravel(), hours.closes.T.ravel()
     for back in range(_DAYS_BACK):
         # a few zones are worked out first, then looked up

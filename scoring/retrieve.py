@@ -105,7 +105,7 @@ class _Order(NamedTuple):
 
 
 def _merged(many: Rows, few: Rows) -> _Order:
-    """The stable order of two columns, of which the long one is in order most often, and the short one not."""
+    """The stable order of two columns: the long one, which most often ascends, and the short one."""
     by_many = None if (many[1:] >= many[:-1]).all() else np.argsort(many, kind="stable")
     by_few = np.argsort(few, kind="stable")
     place = np.searchsorted(many if by_many is None else many[by_many], few[by_few], side="right")

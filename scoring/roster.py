@@ -191,7 +191,7 @@ class Roster:
         """Which of these guides work now; who has no shifts works always."""
         if not self.shifts.begin.size:
             return np.ones(rows.size, np.bool_)
-        works = self.guide_shift_count.take(rows) == 0
+        works: Bools = self.guide_shift_count.take(rows) == 0
         works |= self.shifts.inside(self.guide_shift_first, self.guide_shift_count, rows, now_ms)
         return works
 

@@ -106,9 +106,10 @@ class Field:
             at=at,
             per_lead=per_lead,
         )
-        allowed = _pairs_that_may(view, Grain.PAIR, self.filtered, None)
+        start = before(per_lead)
+        allowed = _those_that_may(view, Grain.PAIR, self.filtered, start)
         _add(score, view, Grain.PAIR, self.shares)
-        return Scored(before(per_lead), view.lead, view.guide, np.where(allowed, score, REFUSED))
+        return Scored(start, view.lead, view.guide, np.where(allowed, score, REFUSED))
 
 
 def weights(policy: Policy) -> F32s:
@@ -142,7 +143,7 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     count = may.take(end) - may.take(begin)
     stores = View(requests, roster, policy, now_ms, found.lead, _NO_ROWS, found.km, found.store)
     stores.per_lead = gaps(start)
-    allowed = _pairs_that_may(stores, Grain.STORE, filtered, count)
+    allowed = _those_that_may(stores, Grain.STORE, filtered, start, count)
     if not allowed.all():
         count *= allowed
         kept = np.flatnonzero(allowed)
@@ -213,10 +214,14 @@ def _count_refused(filtered: I32s, runs: Stretches, refused: list[tuple[int, Boo
             filtered[:, column] = counted >> (_BITS * place) & ((1 << _BITS) - 1)
 
 
-def _pairs_that_may(view: View, grain: Grain, filtered: I32s, count: Rows | None) -> Bools:
-    """What passes the filters of a grain; the others are counted, each as so many guides."""
+def _those_that_may(
+    view: View, grain: Grain, filtered: I32s, start: I64s, count: Rows | None = None
+) -> Bools:
+    """What passes the filters of a grain; the others are counted, each as so many guides.
+
+    ``start`` [n + 1]: where what is each lead's begins.
+    """
     fine = np.ones(len(view), np.bool_)
-    start = before(view.per_lead)
     for column, each in enumerate(ELIGIBILITY):
         if each.grain is grain and each.name in view.policy.filters:
             allowed = each.allows(view)

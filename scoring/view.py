@@ -64,7 +64,7 @@ class View:
     guides: View | None = None  #: each guide of the pairs once, if the caller has them at hand,
     at: Rows | None = None  #: and where each pair's guide is among them
     per_lead: I64s | None = None  #: how many of these each request has, if they ascend by lead
-    #: What `per_guide` has worked out of these guides; a view made from this one begins anew.
+    #: What `per_guide` has worked out of these guides.
     known: dict[Any, Any] = field(init=False, default_factory=dict)
 
     def __len__(self) -> int:
