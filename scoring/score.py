@@ -29,7 +29,7 @@ _BITS, _PER_WORD = 21, 3
 #: The score of a pair that a filter refuses: below any other.
 REFUSED = np.float32(-1)
 #: Pairs that are worked on together.
-_PAIRS_AT_ONCE = 1 << 17
+_PAIRS_AT_ONCE = 1 << 18
 
 
 @dataclass(slots=True, eq=False)
