@@ -91,7 +91,7 @@ def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
         left, right = np.where(around, 0, left), np.where(around, columns - 1, right)
     first = offset + np.maximum(left, 0)
     last = np.where(inside, offset + np.minimum(right, columns - 1), first - 1)
-    place = np.repeat(np.arange(lat.size), width)
+    place = np.arange(lat.size).repeat(width)
     # Over the date line the row goes on at its other end: a second run.
     west, east = inside & (left < 0), inside & (right >= columns)
     if not (west.any() or east.any()):

@@ -86,7 +86,7 @@ def is_open(hours: Hours, rows: Rows, zones: list[Zone], closed: Calendar, now_m
     for back in range(_DAYS_BACK):
         # a few zones are worked out first, then looked up
         day = today - back
-        at = ((day + _FIRST_WEEKDAY) % len(WEEKDAYS) * len(hours.zone)).take(zone) + rows
+        at = rows + ((day + _FIRST_WEEKDAY) % len(WEEKDAYS) * len(hours.zone)).take(zone)
         shuts = closes.take(at)
         if back and shuts.max(initial=0) <= back * DAY_MINUTES:
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, before, gaps
+from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, before, gaps, true_at
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
@@ -79,9 +79,9 @@ def _likely(score: F32s, start: I64s, most: int) -> Rows:
     """
     length = gaps(start)
     pieces = 2 * most
-    long = np.flatnonzero(length > pieces)
+    long = true_at(length > pieces)
     if not long.size:
-        return np.flatnonzero(score > REFUSED)
+        return true_at(score > REFUSED)
     edge = start[long, None] + length[long, None] * np.arange(pieces + 1) // pieces
     # the last edge of a run is the first of what lies between it and the next one
     edge = edge.ravel()[: None if edge[-1, -1] < score.size else -1]
@@ -89,7 +89,7 @@ def _likely(score: F32s, start: I64s, most: int) -> Rows:
     highest = np.append(highest, np.float32(0))[: long.size * (pieces + 1)].reshape(long.size, -1)[:, :-1]
     least = np.zeros(length.size, np.float32)
     least[long] = np.maximum(np.partition(highest, pieces - most, axis=1)[:, pieces - most], 0)
-    return np.flatnonzero(score >= np.repeat(least, length))
+    return true_at(score >= least.repeat(length))
 
 
 def _sort_key(score: F32s, tie: U32s) -> U64s:
@@ -106,7 +106,7 @@ def _first(key: U64s, start: I64s, most: int) -> tuple[Rows, I32s]:
     out = np.empty(int(out_start[-1]), np.int64)
     low, width = 0, 2 * most
     while low < length.max(initial=0):
-        rows = np.flatnonzero((length > low) & (length <= width))
+        rows = true_at((length > low) & (length <= width))
         if rows.size:
             column = np.arange(width)
             place = np.minimum(start[rows, None] + column, key.size - 1)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, gaps, spans
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, gaps, spans, true_at
 from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
@@ -112,7 +112,7 @@ def _merged(many: Rows, few: Rows) -> _Order:
     place += np.arange(few.size)
     # each of the few moves those behind it on by one
     at = np.arange(many.size + few.size)
-    at -= np.repeat(np.arange(few.size + 1), gaps(np.concatenate(([0], place, [at.size]))))
+    at -= np.arange(few.size + 1).repeat(gaps(np.concatenate(([0], place, [at.size]))))
     by_place = np.empty_like(place)
     by_place[by_few] = place
     return _Order(at if by_many is None else by_many.take(at), by_place)
@@ -130,14 +130,14 @@ class _Reach:
 
     def named(self) -> tuple[Rows, Rows, F32s]:
         """Leads whose named store is of their cell and outside of their disc, and the store."""
-        lead = np.flatnonzero(self.requests.store_row >= 0)
+        lead = true_at(self.requests.store_row >= 0)
         store = self.requests.store_row[lead]
         km, outside = self._outside(lead, store)
         return lead[outside], store[outside], km[outside]
 
     def headquarters(self) -> tuple[Rows, Rows, F32s]:
         """Leads that are short of guides, and the cell's stores of kind hq, unless named or in the disc."""
-        short, hq = np.flatnonzero(self.short), self.roster.hq_stores
+        short, hq = true_at(self.short), self.roster.hq_stores
         if not short.size or not hq.size:
             return short[:0], hq[:0], self.around.km[:0]
         cell = self.roster.store_cell[hq]
@@ -151,7 +151,7 @@ class _Reach:
 
     def joined(self, guide_row: I32s) -> tuple[Rows, Rows, F32s]:
         """Leads whose guide of this column is of their cell and no store above, and the guide."""
-        lead = np.flatnonzero((guide_row >= 0) & ~self.requests.fixed_store)
+        lead = true_at((guide_row >= 0) & ~self.requests.fixed_store)
         guide = guide_row[lead].astype(np.int64)
         if not lead.size:
             return lead, guide, self.around.km[:0]
@@ -218,10 +218,10 @@ def _places(requests: Requests, roster: Roster) -> tuple[F32s, F32s]:
     if not np.isnan(requests.lat).any():
         return requests.lat, requests.lon
     lat, lon = requests.lat.copy(), requests.lon.copy()
-    owned: I64s = np.flatnonzero(requests.owner_row >= 0)
+    owned: I64s = true_at(requests.owner_row >= 0)
     owner_store = np.full_like(requests.store_row, -1)
     owner_store[owned] = roster.guide_store[requests.owner_row[owned]]
     for store in (requests.store_row, owner_store):
-        blank = np.flatnonzero(np.isnan(lat) & (store >= 0))
+        blank = true_at(np.isnan(lat) & (store >= 0))
         lat[blank], lon[blank] = roster.store_lat[store[blank]], roster.store_lon[store[blank]]
     return lat, lon

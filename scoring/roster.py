@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I16s, I32s, I64s, Rows, U8s, gaps, spans
+from scoring.arrays import Bools, F32s, I16s, I32s, I64s, Rows, U8s, gaps, spans, true_at
 from scoring.calendar import Calendar
 from scoring.names import Names
 from scoring.opening import WEEKDAYS, Hours, Zone, is_open
@@ -199,7 +199,7 @@ class Roster:
         """Which of these stores are open now; stores that stand one after the other are asked once."""
         if not rows.size:
             return np.zeros(0, np.bool_)
-        edge = np.concatenate(([0], np.flatnonzero(rows[1:] != rows[:-1]) + 1, [rows.size]))
+        edge = np.concatenate(([0], true_at(rows[1:] != rows[:-1]) + 1, [rows.size]))
         hours = Hours(
             self.store_opens,
             self.store_closes,
@@ -208,7 +208,7 @@ class Roster:
             self.store_closed_count,
         )
         is_open_ = is_open(hours, rows[edge[:-1]], self.zones, self.closed_days, now_ms)
-        return np.repeat(is_open_, gaps(edge))
+        return is_open_.repeat(gaps(edge))
 
 
 def effective_capacity(roster: Roster, now_ms: int, rows: Rows | None = None) -> I32s:

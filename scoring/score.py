@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, before, gaps, spans, starts
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, before, gaps, spans, starts, true_at
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.policy import Policy
@@ -78,7 +78,7 @@ class Field:
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Ranges of leads of few enough pairs for the processor's cache."""
         block = np.cumsum(self.per_lead) // _PAIRS_AT_ONCE
-        edges = np.flatnonzero(block[1:] != block[:-1]) + 1
+        edges = true_at(block[1:] != block[:-1]) + 1
         yield from pairwise([0, *edges.tolist(), block.size])
 
     def pairs(self, low: int, high: int) -> Scored:
@@ -93,13 +93,13 @@ class Field:
         per_lead[low:high] = self.per_lead[low:high]
         at = spans(begin, end - begin)
         score = self.merit.take(at)
-        score += np.repeat(self.fit[runs], self.count[runs])
+        score += self.fit[runs].repeat(self.count[runs])
         view = View(
             self.view.requests,
             self.view.roster,
             self.view.policy,
             self.view.now_ms,
-            lead=np.repeat(np.arange(per_lead.size), per_lead),
+            lead=np.arange(per_lead.size).repeat(per_lead),
             guide=self.guides.guide.take(at),
             km=_NO_KM,
             guides=self.guides,
@@ -146,10 +146,10 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     allowed = _those_that_may(stores, Grain.STORE, filtered, start, count)
     if not allowed.all():
         count *= allowed
-        kept = np.flatnonzero(allowed)
+        kept = true_at(allowed)
         stretches = _stretches(np.searchsorted(kept, start), begin.take(kept), end.take(kept))
     stretches = Stretches(stretches.start, may.take(stretches.begin), may.take(stretches.end))
-    guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide.take(np.flatnonzero(fine)), _NO_KM)
+    guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide.take(true_at(fine)), _NO_KM)
     shares = weights(policy)
     return Field(
         start=start,
@@ -171,7 +171,7 @@ def _stretches(start: I64s, begin: I64s, end: I64s) -> Stretches:
     apart = np.ones(begin.size + 1, np.bool_)
     apart[1:-1] = begin[1:] != end[:-1]
     apart[start] = True
-    edge = np.flatnonzero(apart)
+    edge = true_at(apart)
     return Stretches(np.searchsorted(edge, start), begin.take(edge[:-1]), end.take(edge[1:] - 1))
 
 
@@ -179,7 +179,7 @@ def _shared(found: Runs, roster: Roster) -> tuple[I64s, I64s]:
     """Each guide of the batch's stores once, and where each run of candidates begins among them."""
     here = np.zeros(roster.store_guides_count.size, np.bool_)
     here[found.store] = True
-    stores = np.flatnonzero(here)
+    stores = true_at(here)
     count = roster.store_guides_count[stores].astype(np.int64)
     at = np.empty(here.size, np.int64)
     # where a store's guides begin here, less where they begin in the roster
@@ -226,7 +226,7 @@ def _those_that_may(
         if each.grain is grain and each.name in view.policy.filters:
             allowed = each.allows(view)
             if not allowed.all():
-                first = np.flatnonzero(fine & ~allowed)
+                first = true_at(fine & ~allowed)
                 refused = np.searchsorted(first, start)
                 if count is not None:
                     refused = before(count.take(first)).take(refused)
