@@ -11,7 +11,7 @@ from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
 from scoring.roster import Roster
-from scoring.score import REFUSED, Field, Scored, field
+from scoring.score import Field, Scored, field
 
 _HALF = np.uint64(32)
 _NOBODY = np.iinfo(np.uint64).max
@@ -81,7 +81,7 @@ def _likely(score: F32s, start: I64s, most: int) -> Rows:
     pieces = 2 * most
     long = true_at(length > pieces)
     if not long.size:
-        return true_at(score > REFUSED)
+        return true_at(score >= 0)
     edge = start[long, None] + length[long, None] * np.arange(pieces + 1) // pieces
     # the last edge of a run is the first of what lies between it and the next one
     edge = edge.ravel()[: None if edge[-1, -1] < score.size else -1]

@@ -26,8 +26,8 @@ _NO_KM = np.empty(0, np.float32)
 _NO_ROWS = np.empty(0, np.int32)
 #: Counts of three filters share a word of 64 bits; each has room for two million guides of one lead.
 _BITS, _PER_WORD = 21, 3
-#: The score of a pair that a filter refuses: below any other.
-REFUSED = np.float32(-1)
+#: Taken off the score of a pair that a filter refuses.
+_REFUSED = np.float32(2)
 #: Pairs that are worked on together.
 _PAIRS_AT_ONCE = 1 << 18
 
@@ -39,7 +39,7 @@ class Scored:
     start: I64s  #: [n + 1] lead i has the pairs start[i] .. start[i + 1]
     lead: I64s
     guide: I64s
-    score: F32s  #: 0..1, or `REFUSED`
+    score: F32s  #: 0..1, below 0 for those whom a filter refuses
 
     def keep(self, kept: Rows) -> Scored:
         """The pairs at these positions, which ascend."""
@@ -109,7 +109,8 @@ class Field:
         start = before(per_lead)
         allowed = _those_that_may(view, Grain.PAIR, self.filtered, start)
         _add(score, view, Grain.PAIR, self.shares)
-        return Scored(start, view.lead, view.guide, np.where(allowed, score, REFUSED))
+        score -= ~allowed * _REFUSED
+        return Scored(start, view.lead, view.guide, score)
 
 
 def weights(policy: Policy) -> F32s:
