@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, gaps, spans, true_at
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans, true_at
+from scoring.merge import merged
 from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.roster import Roster
-
-T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +78,7 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     alone = np.concatenate([part[1] for part in guides])
     store = np.concatenate([part[1] for part in stores] + [roster.guide_store[alone]])
     km = np.concatenate([part[2] for part in stores + guides])
-    order = _merged(around.place, lead)
+    order = merged(around.place, lead)
     lead = order(around.place, lead).astype(np.int64, copy=False)
     store = order(around.store, store).astype(np.int64)
     first = roster.store_guides_start.take(store).astype(np.int64)
@@ -89,33 +86,6 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     last = order.few[order.few.size - alone.size :]
     first[last], count[last] = alone, 1
     return Runs(lead, store, first, count, order(around.km, km))
-
-
-class _Order(NamedTuple):
-    """Where many and few pairs stand among each other."""
-
-    many: Rows  #: of each place the pair of the many that stands there, or any where one of the few does
-    few: Rows  #: the place of each of the few
-
-    def __call__(self, many: npt.NDArray[T], few: npt.NDArray[T]) -> npt.NDArray[T]:
-        """Two columns made one."""
-        column = many.take(self.many) if many.size else np.empty(few.size, many.dtype)
-        column[self.few] = few
-        return column
-
-
-def _merged(many: Rows, few: Rows) -> _Order:
-    """The stable order of two columns: the long one, which most often ascends, and the short one."""
-    by_many = None if (many[1:] >= many[:-1]).all() else np.argsort(many, kind="stable")
-    by_few = np.argsort(few, kind="stable")
-    place = np.searchsorted(many if by_many is None else many[by_many], few[by_few], side="right")
-    place += np.arange(few.size)
-    # each of the few moves those behind it on by one
-    at = np.arange(many.size + few.size)
-    at -= np.arange(few.size + 1).repeat(gaps(np.concatenate(([0], place, [at.size]))))
-    by_place = np.empty_like(place)
-    by_place[by_few] = place
-    return _Order(at if by_many is None else by_many.take(at), by_place)
 
 
 @dataclass(slots=True, eq=False)

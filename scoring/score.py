@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import Runs
 from scoring.roster import Roster
+from scoring.stretches import Stretches, joined, shared
 from scoring.view import Grain, View
 
 _NO_KM = np.empty(0, np.float32)
@@ -45,18 +45,6 @@ class Scored:
         """The pairs at these positions, which ascend."""
         start = np.searchsorted(kept, self.start)
         return Scored(start, self.lead.take(kept), self.guide.take(kept), self.score.take(kept))
-
-
-class Stretches(NamedTuple):
-    """Guides side by side in a column who are looked at for one lead; ascending by lead."""
-
-    start: I64s  #: [n + 1] lead i has the stretches start[i] .. start[i + 1]
-    begin: I64s
-    end: I64s
-
-    def per_lead(self, amount: I64s) -> I64s:
-        """The sum of an amount of each stretch over each lead, [n]."""
-        return gaps(before(amount).take(self.start))
 
 
 @dataclass(slots=True, eq=False)
@@ -133,9 +121,9 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     n = len(requests)
     filtered = np.zeros((n, len(ELIGIBILITY)), np.int32)
     start = starts(found.lead, n)
-    guide, begin = _shared(found, roster)
+    guide, begin = shared(found, roster)
     end = begin + found.count
-    stretches = _stretches(start, begin, end)
+    stretches = joined(start, begin, end)
     guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide, _NO_KM)
     fine, refused = _guides_that_may(guides)
     _count_refused(filtered, stretches, refused)
@@ -148,7 +136,7 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
     if not allowed.all():
         count *= allowed
         kept = true_at(allowed)
-        stretches = _stretches(np.searchsorted(kept, start), begin.take(kept), end.take(kept))
+        stretches = joined(np.searchsorted(kept, start), begin.take(kept), end.take(kept))
     stretches = Stretches(stretches.start, may.take(stretches.begin), may.take(stretches.end))
     guides = View(requests, roster, policy, now_ms, _NO_ROWS, guide.take(true_at(fine)), _NO_KM)
     shares = weights(policy)
@@ -165,28 +153,6 @@ def field(requests: Requests, roster: Roster, policy: Policy, now_ms: int, found
         filtered=filtered,
         shares=shares,
     )
-
-
-def _stretches(start: I64s, begin: I64s, end: I64s) -> Stretches:
-    """Runs of a lead that touch made one: a disc is a few long rows of stores, and long runs cost least."""
-    apart = np.ones(begin.size + 1, np.bool_)
-    apart[1:-1] = begin[1:] != end[:-1]
-    apart[start] = True
-    edge = true_at(apart)
-    return Stretches(np.searchsorted(edge, start), begin.take(edge[:-1]), end.take(edge[1:] - 1))
-
-
-def _shared(found: Runs, roster: Roster) -> tuple[I64s, I64s]:
-    """Each guide of the batch's stores once, and where each run of candidates begins among them."""
-    here = np.zeros(roster.store_guides_count.size, np.bool_)
-    here[found.store] = True
-    stores = true_at(here)
-    count = roster.store_guides_count[stores].astype(np.int64)
-    at = np.empty(here.size, np.int64)
-    # where a store's guides begin here, less where they begin in the roster
-    at[stores] = np.cumsum(count) - count - roster.store_guides_start[stores]
-    guide = spans(roster.store_guides_start[stores].astype(np.int64), count)
-    return guide, at.take(found.store) + found.first
 
 
 def _guides_that_may(view: View) -> tuple[Bools, list[tuple[int, Bools]]]:
