@@ -29,7 +29,8 @@ def append(path: Path, bench: str, figures: Iterable[Figure]) -> None:
             line = {
                 "bench": bench,
                 "metric": metric,
-                "value": round(value, 3),
+                # digits that count: a ratio of 0.0016 is not 0.002
+                "value": float(f"{value:.5g}"),
                 "unit": unit,
                 "params": params | where,
             }

@@ -151,7 +151,7 @@ def roster(seed: int, sizes: tuple[int, ...]) -> Iterator[Figure]:
 def changes_ms(made: Roster, rng: np.random.Generator, *, move: bool) -> float:
     """Median CPU time to write one changed guide, event to columns."""
     stores, times = made.square_store, []
-    for row in rng.choice(made.guide_rows(), 100, replace=False).tolist():
+    for row in rng.choice(made.guide_rows(), 500, replace=False).tolist():
         store = int(rng.choice(stores)) if move else int(made.guide_store[row])
         guide = Guide(
             guide_id=made.guide_ids[row],

@@ -51,13 +51,32 @@ class Pairs:
 
 def spans(start: Rows, count: Rows) -> I64s:
     """The numbers of many spans ``start .. start + count``, laid end to end, int64."""
-    end = np.cumsum(count, dtype=np.int64)
+    end = count.cumsum(dtype=np.int64)
     total = int(end[-1]) if end.size else 0
-    numbers = np.repeat(start - (end - count), count)
+    numbers: I64s = (start - (end - count)).repeat(count)
     numbers += np.arange(total)
     return numbers
 
 
 def starts(row: Rows, n: int) -> I64s:
     """Offsets ``[n + 1]`` of each row's run in ``row``, which ascends and holds numbers of ``0 .. n - 1``."""
-    return np.concatenate(([0], np.cumsum(np.bincount(row, minlength=n)))).astype(np.int64)
+    return np.searchsorted(row, np.arange(n + 1, dtype=row.dtype)).astype(np.int64, copy=False)
+
+
+def true_at(mask: Bools) -> I64s:
+    """The positions at which a mask holds; `numpy.flatnonzero` takes seven times as long over a short one."""
+    at: I64s = mask.nonzero()[0]
+    return at
+
+
+def gaps(edge: Rows) -> Rows:
+    """How far it is from each edge to the next, [n - 1]: the lengths of runs laid end to end."""
+    return edge[1:] - edge[:-1]
+
+
+def before(column: Rows) -> I64s:
+    """How much stands before each place of a column, and in all of it, [n + 1]."""
+    out = np.empty(column.size + 1, np.int64)
+    out[0] = 0
+    np.add.accumulate(column, out=out[1:])
+    return out

@@ -32,20 +32,16 @@ class Prior(NamedTuple):
 
 def faded(age_ms: I64s, half_life_ms: int) -> F64s:
     """What is left of the weight of a count of that age, 0..1; ages below 0 are 0. In steps of 0.3 %."""
-    steps = np.clip(age_ms * (_PARTS / half_life_ms), 0, _WHOLE_MAX * _PARTS).astype(np.int32)
+    steps = np.maximum(age_ms * (_PARTS / half_life_ms), 0)
+    steps = np.minimum(steps, _WHOLE_MAX * _PARTS).astype(np.int64)
     left: F64s = _PART.take(steps & (_PARTS - 1)) * _WHOLE.take(steps >> _PART_BITS)
     return left
 
 
-def mean(hits: F32s, tries: F32s, age_ms: I64s, half_life_ms: int, prior: Prior) -> F32s:
-    """The expected share of hits, 0..1, of counts that were faded up to ``age_ms`` ago."""
-    share = np.full(tries.size, prior.mean, np.float32)
-    some = np.flatnonzero(tries)
-    if some.size:
-        left = faded(age_ms.take(some), half_life_ms)
-        seen = prior.strength + tries.take(some) * left
-        share[some] = (prior.mean * prior.strength + hits.take(some) * left) / seen
-    return share
+def mean(hits: F32s, tries: F32s, left: F64s, prior: Prior) -> F32s:
+    """The expected share of hits, 0..1, of counts that have ``left`` of their weight, see `faded`."""
+    share = (prior.mean * prior.strength + hits * left) / (prior.strength + tries * left)
+    return np.where(tries > 0, share, prior.mean).astype(np.float32)
 
 
 def observed(count: F32s, age_ms: I64s, half_life_ms: int, more: F32s) -> F32s:

@@ -34,14 +34,15 @@ class Calendar:
             self.end = np.concatenate((self.end, flat[:, 1]))
         return np.where(count > 0, first, 0).astype(np.int32), count
 
-    def inside(self, first: Rows, count: Rows, at: Rows | int) -> Bools:
-        """Whether each row's time (one for all, or one for each) lies in a span of its run."""
-        inside = np.zeros(first.size, np.bool_)
-        some = np.flatnonzero(count)
+    def inside(self, first: Rows, count: Rows, rows: Rows, at: Rows | int) -> Bools:
+        """Whether the time of each of these rows (one for all, or one for each) lies in a span of its run."""
+        inside = np.zeros(rows.size, np.bool_)
+        some = np.flatnonzero(count.take(rows)) if self.begin.size else rows[:0]
         if not some.size:
             return inside
-        low, length = first[some].astype(np.int64), count[some].astype(np.int64)
-        time = np.broadcast_to(at, first.shape)[some]
+        asked = rows[some]
+        low, length = first[asked].astype(np.int64), count[asked].astype(np.int64)
+        time = np.broadcast_to(at, rows.shape)[some]
         # the last span that begins at or before the time, by halves, all rows at once
         last = low - 1
         for step in (1 << bit for bit in range(_STEPS_MAX, -1, -1)):

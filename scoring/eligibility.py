@@ -56,14 +56,14 @@ def paused(view: View) -> Bools:
 def partner_quota(view: View) -> Bools:
     """The quota of the lead's partner is not used up, if it has one."""
     left: Bools = view.requests.partner_left != 0
-    return np.ones(len(view), np.bool_) if left.all() else left.take(view.lead)
+    return np.ones(len(view), np.bool_) if left.all() else view.of_lead(left)
 
 
 def stock(view: View) -> Bools:
     """The store is one of those that hold the goods, if the lead names any."""
     if not view.requests.stock_named.any():
         return np.ones(len(view), np.bool_)
-    holds = ~view.requests.stock_named.take(view.lead)
+    holds = ~view.of_lead(view.requests.stock_named)
     asked = np.flatnonzero(~holds)
     if asked.size:
         holds[asked] = view.requests.stock.holds(view.lead[asked], view.store[asked])
@@ -79,7 +79,7 @@ def only_owner(view: View) -> Bools:
 
 def price_zone(view: View) -> Bools:
     """The guide sells in a price zone that will do for the lead; zones are never crossed."""
-    return (view.zones & view.requests.zone_mask.take(view.lead)).astype(np.bool_)
+    return (view.zones & view.of_lead(view.requests.zone_mask)).astype(np.bool_)
 
 
 def skills(view: View) -> Bools:
@@ -95,7 +95,7 @@ def tier_level(view: View) -> Bools:
     least = np.array([view.policy.level_min[tier] for tier in TIERS], np.uint8)
     if least.max() <= 1:
         return np.ones(len(view), np.bool_)
-    return view.level >= least[view.requests.tier].take(view.lead)
+    return view.level >= view.of_lead(least[view.requests.tier])
 
 
 def reserve(view: View) -> Bools:
@@ -105,15 +105,16 @@ def reserve(view: View) -> Bools:
         return np.ones(len(view), np.bool_)
     most = roster.guide_capacity.take(view.guide)
     kept = np.floor(most * np.float64(share)).astype(np.int32)
-    top = (view.requests.tier == TIERS.index(view.policy.tier_order[0])).take(view.lead)
+    top = view.of_lead(view.requests.tier == TIERS.index(view.policy.tier_order[0]))
     allowed: Bools = top | (roster.guide_load.take(view.guide) < most - kept)
     return allowed
 
 
 def book(view: View) -> Bools:
     """The guide's book of bound members is not full, unless the member is one of them."""
-    full = view.of_guide(_book_is_full)
-    return ~full | view.is_owner if full.any() else ~full
+    if not view.per_guide(_book_is_full).any():
+        return np.ones(len(view), np.bool_)
+    return ~view.of_guide(_book_is_full) | view.is_owner
 
 
 def _book_is_full(view: View) -> Bools:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scoring import beta, fairness
-from scoring.arrays import Bools, F32s, I8s, I32s
+from scoring.arrays import Bools, F32s, F64s, I8s, I32s
 from scoring.layout import KINDS
 from scoring.roster import BOOK_UNLIMITED
 from scoring.view import Grain, View
@@ -37,25 +37,31 @@ def book(view: View) -> F32s:
 def responsiveness(view: View) -> F32s:
     """Expected share of offers that the guide accepts in time; a newcomer has the policy's prior."""
     roster, policy = view.roster, view.policy
-    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
     hits, tries = roster.guide_answered.take(view.guide), roster.guide_offered.take(view.guide)
     prior = beta.Prior(policy.response_mean, policy.prior_strength)
-    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+    return beta.mean(hits, tries, view.of_guide(_weight_left), prior)
 
 
 def conversion(view: View) -> F32s:
     """Expected share of the guide's leads that are won; a newcomer has the policy's prior."""
     roster, policy = view.roster, view.policy
-    age_ms = view.now_ms - roster.guide_seen_ms.take(view.guide)
     hits, tries = roster.guide_won.take(view.guide), roster.guide_closed.take(view.guide)
     prior = beta.Prior(policy.conversion_mean, policy.prior_strength)
-    return beta.mean(hits, tries, age_ms, policy.half_life_days * 86_400_000, prior)
+    return beta.mean(hits, tries, view.of_guide(_weight_left), prior)
+
+
+def _weight_left(view: View) -> F64s:
+    """What is left of the weight of a guide's record, which answers and sales share."""
+    age_ms = view.now_ms - view.roster.guide_seen_ms.take(view.guide)
+    return beta.faded(age_ms, view.policy.half_life_days * 86_400_000)
 
 
 def turn(view: View) -> F32s:
     """How far the guide is behind a fair share of the cell's leads, see `fairness.due`."""
     roster = view.roster
-    clock = roster.cell_clock.take(roster.store_cell.take(view.store))
+    # with one cell one clock stands for every guide
+    cell = roster.store_cell.take(view.store) if len(roster.cells) > 1 else np.zeros(1, np.int32)
+    clock = roster.cell_clock.take(cell)
     horizon = round(view.policy.fair_horizon * fairness.LEAD)
     return fairness.due(
         roster.guide_turn.take(view.guide), roster.guide_step.take(view.guide), clock, horizon
@@ -74,7 +80,7 @@ def distance(view: View) -> F32s:
 
 def store(view: View) -> F32s:
     """1 for the guides of the store that the lead names, else 0."""
-    named: Bools = view.requests.store_row.take(view.lead) == view.store
+    named: Bools = view.of_lead(view.requests.store_row) == view.store
     return named.astype(np.float32)
 
 
@@ -105,7 +111,7 @@ def last_server(view: View) -> F32s:
     """1 for the guide who served the member last, else 0."""
     if view.requests.last_row.max(initial=-1) < 0:
         return np.zeros(len(view), np.float32)
-    served: Bools = view.requests.last_row.take(view.lead) == view.guide
+    served: Bools = view.of_lead(view.requests.last_row.astype(np.int64)) == view.guide
     return served.astype(np.float32)
 
 
@@ -131,9 +137,13 @@ def value_level(view: View) -> F32s:
         return _ones(view)
     fen = view.requests.value_fen.astype(np.float64)
     value = (fen / (fen + view.policy.value_half_fen)).astype(np.float32)
-    fit = (1 - _LEVEL_SHARE).take(view.level)
-    fit *= value.take(view.lead)
-    return np.subtract(np.float32(1), fit, out=fit)
+    lost = view.of_lead(value)
+    lost *= view.of_guide(_level_missing)
+    return np.subtract(np.float32(1), lost, out=lost)
+
+
+def _level_missing(view: View) -> F32s:
+    return (1 - _LEVEL_SHARE).take(view.level)
 
 
 def urgency(view: View) -> F32s:
@@ -145,11 +155,15 @@ def urgency(view: View) -> F32s:
     since_ms = view.now_ms - view.requests.last_contact_ms
     window_ms = view.policy.window_h * 3_600_000
     inside = (view.requests.last_contact_ms >= 0) & (since_ms >= 0) & (since_ms < window_ms)
-    fit = np.ones(len(view), np.float32)
-    if inside.any():
-        urgent = np.where(inside, since_ms / window_ms, 0).astype(np.float32)
-        fit -= urgent.take(view.lead) * (1 - view.of_guide(responsiveness))
-    return fit
+    if not inside.any():
+        return _ones(view)
+    lost = view.of_lead(np.where(inside, since_ms / window_ms, 0).astype(np.float32))
+    lost *= view.of_guide(_slowness)
+    return np.subtract(np.float32(1), lost, out=lost)
+
+
+def _slowness(view: View) -> F32s:
+    return 1 - view.per_guide(responsiveness)
 
 
 def price_zone(view: View) -> F32s:
@@ -157,7 +171,7 @@ def price_zone(view: View) -> F32s:
 
     1 for every guide where the lead names no zone.
     """
-    row = (view.requests.zone_mask * np.uint8(4)).take(view.lead)
+    row = view.of_lead(view.requests.zone_mask * np.uint8(4))
     row |= view.zones
     fit: F32s = _ZONE_FIT.ravel().take(row)
     return fit
@@ -170,15 +184,16 @@ def _ones(view: View) -> F32s:
 def _per_need(view: View, total: I8s, most: int, otherwise: int) -> F32s:
     """A sum over needs as a share of its most; ``otherwise`` for a lead without needs."""
     needs = view.requests.need_count
-    factor = np.where(needs > 0, 1 / np.maximum(needs * most, 1), 0).astype(np.float32)
-    share = factor.take(view.lead)
+    per_need = 1 / (np.arange(1, view.requests.need_tags.shape[1] + 1) * most)
+    share = view.of_lead(np.append(0, per_need).astype(np.float32).take(needs))
     share *= total
-    share += np.where(needs > 0, 0, otherwise).astype(np.float32).take(view.lead)
+    if otherwise:
+        share += view.of_lead((needs == 0).astype(np.float32))
     return np.minimum(share, np.float32(1), out=share)
 
 
 def _share_left(most: I32s, used: I32s) -> F32s:
-    left = np.clip(most - used, 0, most).astype(np.float32)
+    left = np.minimum(np.maximum(most - used, 0), most).astype(np.float32)
     share: F32s = left / np.maximum(most, 1).astype(np.float32)
     return share
 

@@ -46,7 +46,9 @@ def unit(lat: F32s, lon: F32s) -> F32s:
     """Places (degrees) as points ``[3, n]`` of the unit sphere; NaN stays NaN."""
     phi, lam = np.radians(lat, dtype=np.float64), np.radians(lon, dtype=np.float64)
     flat = np.cos(phi)
-    return np.stack((flat * np.cos(lam), flat * np.sin(lam), np.sin(phi))).astype(np.float32)
+    point = np.empty((3, phi.size), np.float32)
+    point[0], point[1], point[2] = flat * np.cos(lam), flat * np.sin(lam), np.sin(phi)
+    return point
 
 
 def distance_km(a: F32s, a_row: Rows | None, b: F32s, b_row: Rows) -> F32s:
@@ -59,8 +61,8 @@ def distance_km(a: F32s, a_row: Rows | None, b: F32s, b_row: Rows) -> F32s:
     """
     total = np.zeros(b_row.size, np.float32)
     for axis in range(3):
-        step = a[axis] if a_row is None else a[axis].take(a_row)
-        step = step - b[axis].take(b_row)
+        step = b[axis].take(b_row)
+        step -= a[axis] if a_row is None else a[axis].take(a_row)
         step *= step
         total += step
     np.sqrt(total, out=total)
@@ -78,29 +80,32 @@ def covering(lat: F64s, lon: F64s, radius_km: float) -> tuple[I64s, I64s, I64s]:
     width = min(_ROWS, int(2 * high / _STEP_DEG) + 2)
     row = _row(lat - high)[:, None] + np.arange(width)
     inside = row <= _row(lat + high)[:, None]
-    row = np.minimum(row, _ROWS - 1)
-    columns, offset = _COLUMNS[row], _OFFSET[row]
+    np.minimum(row, _ROWS - 1, out=row)
+    columns, offset = _COLUMNS.take(row), _OFFSET.take(row)
     half = _half_width_deg(lat, row, angle)
-    left = _column(lon[:, None] - half, columns)
-    right = _column(lon[:, None] + half, columns)
+    per_deg = columns / 360
+    left = np.floor((lon[:, None] + 180 - half) * per_deg).astype(np.int64)
+    right = np.floor((lon[:, None] + 180 + half) * per_deg).astype(np.int64)
     around = right - left >= columns - 1
-    left, right = np.where(around, 0, left), np.where(around, columns - 1, right)
+    if around.any():
+        left, right = np.where(around, 0, left), np.where(around, columns - 1, right)
     first = offset + np.maximum(left, 0)
     last = np.where(inside, offset + np.minimum(right, columns - 1), first - 1)
-    place = np.broadcast_to(np.arange(lat.size)[:, None], row.shape)
+    place = np.arange(lat.size).repeat(width)
     # Over the date line the row goes on at its other end: a second run.
     west, east = inside & (left < 0), inside & (right >= columns)
     if not (west.any() or east.any()):
-        return place.ravel(), first.ravel(), last.ravel()
+        return place, first.ravel(), last.ravel()
     return (
-        np.concatenate((place.ravel(), place[west], place[east])),
+        np.concatenate((place, place[west.ravel()], place[east.ravel()])),
         np.concatenate((first.ravel(), (offset + columns + left)[west], offset[east])),
         np.concatenate((last.ravel(), (offset + columns - 1)[west], (offset - columns + right)[east])),
     )
 
 
 def _row(lat: F64s) -> I64s:
-    return np.clip(np.floor((lat + 90) / _STEP_DEG), 0, _ROWS - 1).astype(np.int64)
+    row = np.floor((lat + 90) / _STEP_DEG).astype(np.int64)
+    return np.minimum(np.maximum(row, 0), _ROWS - 1)
 
 
 def _column(lon: F64s, columns: I64s) -> I64s:
@@ -118,13 +123,17 @@ def _half_width_deg(lat: F64s, row: I64s, angle: float) -> F64s:
     phi = np.radians(lat)
     pole = np.abs(phi) + angle >= math.pi / 2
     sine, cosine = np.sin(phi), np.where(pole, 1.0, np.cos(phi))
-    widest = np.clip(sine / math.cos(angle), -1, 1)
+    widest = np.minimum(np.maximum(sine / math.cos(angle), -1), 1)
     in_row = _row(np.degrees(np.arcsin(widest)))[:, None]
     edge = row + (row < in_row)
     at = row == in_row
-    sine_at = np.where(at, widest[:, None], _EDGE_SINE[edge])
-    cosine_at = np.where(at, np.sqrt(1 - widest * widest)[:, None], _EDGE_COSINE[edge])
+    sine_at = np.where(at, widest[:, None], _EDGE_SINE.take(edge))
+    cosine_at = np.where(at, np.sqrt(1 - widest * widest)[:, None], _EDGE_COSINE.take(edge))
     product = cosine_at * cosine[:, None]
-    x = np.maximum((product + sine_at * sine[:, None] - math.cos(angle)) / np.maximum(product, 1e-12), 0)
-    half = np.degrees(np.sqrt(2 * x) * (1 + x / 12 + x * x / 33))
-    return np.where((x > 1) | pole[:, None], 180.0, half)
+    x = product + sine_at * sine[:, None] - math.cos(angle)
+    x /= np.maximum(product, 1e-12)
+    np.maximum(x, 0, out=x)
+    half: F64s = np.sqrt(2 * x) * (1 + x / 12 + x * x / 33)
+    half *= math.degrees(1)
+    half[(x > 1) | pole[:, None]] = 180
+    return half

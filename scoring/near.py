@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, F64s, I32s, Rows, spans
+from scoring.arrays import Bools, F32s, F64s, I32s, Rows, before, gaps, spans, true_at
 from scoring.roster import Roster
 
 #: From one disc to the next the area doubles, so at most about twice as many are looked at as are needed.
@@ -22,8 +22,9 @@ class Search:
 
     lat: F32s  #: degrees
     lon: F32s
+    xyz: F32s  #: the same on the unit sphere
     brand: I32s
-    keep: Callable[[Rows, Rows], Bools]  #: which pairs of place and store count
+    keep: Callable[[Rows, Rows], Bools] | None  #: which pairs of place and store count; None: all
     worth: I32s | None  #: [stores] what each store is worth; None: 1
     worth_before: Rows  #: [stores in the index + 1] what all stores before each one are worth
     need: int  #: a disc that holds this worth is wide enough
@@ -44,10 +45,9 @@ class Near:
 
 def near(search: Search, roster: Roster) -> Near:
     """The stores in the smallest disc around each place that holds what is needed."""
-    xyz = grid.unit(search.lat, search.lon)
     disc_km = np.full(search.lat.size, -1, np.float32)
     short = np.ones(search.lat.size, np.bool_)
-    todo = np.flatnonzero(~np.isnan(search.lat) & (search.brand >= 0))
+    todo = true_at(~np.isnan(search.lat) & (search.brand >= 0))
     found: list[tuple[Rows, Rows, F32s]] = []
     for radius_km in _radii(search.radius_km):
         widest = radius_km == search.radius_km
@@ -58,18 +58,18 @@ def near(search: Search, roster: Roster) -> Near:
         if not widest:
             # The strips hold the disc and more: where they do not hold enough, the disc cannot.
             hope = np.bincount(place, worth, search.lat.size) >= search.need
-            hopeful = np.flatnonzero(hope[place])
+            hopeful = true_at(hope[place])
             if not hopeful.size:
                 continue
             place, first, count = place[hopeful], first[hopeful], count[hopeful]
         run_place = place
-        place, store = np.repeat(place, count), roster.square_store.take(spans(first, count))
-        from_place = np.repeat(xyz.take(run_place, axis=1), count, axis=1)
+        place, store = place.repeat(count), roster.square_store.take(spans(first, count)).astype(np.int64)
+        from_place = search.xyz.take(run_place, axis=1).repeat(count, axis=1)
         km = grid.distance_km(from_place, None, roster.store_xyz, store)
-        within = (km <= np.float32(radius_km)) & search.keep(place, store)
+        within = km <= np.float32(radius_km)
+        if search.keep is not None:
+            within &= search.keep(place, store)
         enough = _worth_within(search, within, store, run_place, count) >= search.need
-        inside = np.flatnonzero(within)
-        place, store, km = place.take(inside), store.take(inside), km.take(inside)
         short &= ~enough
         done = enough
         if widest:
@@ -77,27 +77,29 @@ def near(search: Search, roster: Roster) -> Near:
         ready = done[todo]
         disc_km[todo[ready]] = radius_km
         todo = todo[~ready]
-        if ready.all() and not todo.size:
-            found.append((place, store, km))
-            break
-        inside = np.flatnonzero(done.take(place))
+        if todo.size:
+            within &= done.take(place)
+        inside = true_at(within)
         found.append((place.take(inside), store.take(inside), km.take(inside)))
         if not todo.size:
             break
-    if not found:
-        return Near(todo[:0], todo[:0], disc_km[:0], disc_km, short)
-    places, stores, kms = zip(*found, strict=True)
-    return Near(np.concatenate(places), np.concatenate(stores), np.concatenate(kms), disc_km, short)
+    return Near(*_end_to_end(found), disc_km, short)
+
+
+def _end_to_end(found: list[tuple[Rows, Rows, F32s]]) -> tuple[Rows, Rows, F32s]:
+    if len(found) == 1:
+        return found[0]
+    none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    place, store, km = zip(none, *found, strict=True)
+    return np.concatenate(place), np.concatenate(store), np.concatenate(km)
 
 
 def _worth_within(search: Search, within: Bools, store: Rows, run_place: Rows, count: Rows) -> F64s:
     """What the stores within the disc of each place are worth: summed by run first."""
-    if not count.size:
-        return np.zeros(search.lat.size)
     worth = within.astype(np.int32)
     if search.worth is not None:
         worth *= search.worth.take(store)
-    by_run = np.add.reduceat(worth, np.cumsum(count) - count)
+    by_run = gaps(before(worth).take(before(count)))
     worths: F64s = np.bincount(run_place, by_run, search.lat.size).astype(np.float64)
     return worths
 
@@ -108,9 +110,10 @@ def _runs(search: Search, roster: Roster, tried: Rows, radius_km: float) -> tupl
     place, first, last = grid.covering(lat, lon, radius_km)
     place = tried[place]
     base = search.brand[place] * np.int64(grid.SQUARES)
-    begin = np.searchsorted(roster.square_key, base + first)
-    end = np.searchsorted(roster.square_key, base + (last + 1))
-    some = np.flatnonzero(end > begin)
+    # who asks for the end of a run right after its beginning finds most of the way in the cache
+    ends = np.stack((base + first, base + (last + 1)), axis=1)
+    begin, end = np.searchsorted(roster.square_key, ends).T
+    some = true_at(end > begin)
     begin, end = begin[some], end[some]
     return place[some], begin, end - begin, search.worth_before[end] - search.worth_before[begin]
 

@@ -21,6 +21,8 @@ DAY_MINUTES = 1440
 #: The first of January 1970 was a Thursday.
 _FIRST_WEEKDAY = WEEKDAYS.index("thu")
 _OPEN_ALWAYS = (0, DAY_MINUTES)
+#: Hours end on the third day at the latest.
+_DAYS_BACK = 3
 _SHUT = (0, 0)
 
 
@@ -65,30 +67,32 @@ def closed_days(store: Store) -> list[tuple[int, int]]:
 class Hours(NamedTuple):
     """What is known of the hours of n stores."""
 
-    opens: npt.NDArray[np.int16]  #: [n, 7] minutes after midnight, Monday first
+    opens: npt.NDArray[np.int16]  #: [n, 7] minutes after midnight, Monday first; day by day in memory
     closes: npt.NDArray[np.int16]  #: [n, 7] up to 50 h: closing after midnight counts on
     zone: Rows  #: [n] index into the zones
     closed_first: I32s  #: [n] run in the calendar of closed days
     closed_count: I32s
 
 
-def is_open(hours: Hours, zones: list[Zone], closed: Calendar, now_ms: int) -> Bools:
-    """Which stores are open at ``now_ms``: within hours of today, or of a day before that pass midnight."""
+def is_open(hours: Hours, rows: Rows, zones: list[Zone], closed: Calendar, now_ms: int) -> Bools:
+    """Which of these stores are open at ``now_ms``: by hours of today, or of a day before, past midnight."""
     minutes = [now_ms // 60_000 + _offset_min(zone, now_ms) for zone in zones]
     today = np.array([minute // DAY_MINUTES for minute in minutes], np.int64)
     minute = np.array([minute % DAY_MINUTES for minute in minutes], np.int16)
-    is_open = np.zeros(hours.zone.size, np.bool_)
-    first_of_week = np.arange(hours.zone.size) * len(WEEKDAYS)
-    opens, closes = hours.opens.ravel(), hours.closes.ravel()
-    days_back = -(-int(closes.max(initial=0)) // DAY_MINUTES)
-    for back in range(days_back):
+    is_open = np.zeros(rows.size, np.bool_)
+    # one zone for all, most often: then one number stands for every store
+    zone = hours.zone.take(rows).astype(np.int64) if len(zones) > 1 else np.zeros(1, np.int64)
+    opens, closes = hours.opens.T.ravel(), hours.closes.T.ravel()
+    for back in range(_DAYS_BACK):
         # a few zones are worked out first, then looked up
         day = today - back
-        at = first_of_week + ((day + _FIRST_WEEKDAY) % len(WEEKDAYS)).take(hours.zone)
-        since = (minute + np.int16(back * DAY_MINUTES)).take(hours.zone)
-        within = (opens.take(at) <= since) & (since < closes.take(at))
-        if hours.closed_count.any():
-            within &= ~closed.inside(hours.closed_first, hours.closed_count, day.take(hours.zone))
+        at = rows + ((day + _FIRST_WEEKDAY) % len(WEEKDAYS) * len(hours.zone)).take(zone)
+        shuts = closes.take(at)
+        if back and shuts.max(initial=0) <= back * DAY_MINUTES:
+            continue
+        since = (minute + np.int16(back * DAY_MINUTES)).take(zone)
+        within = (opens.take(at) <= since) & (since < shuts)
+        within &= ~closed.inside(hours.closed_first, hours.closed_count, rows, day.take(zone))
         is_open |= within
     return is_open
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, starts
+from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, before, gaps, true_at
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
 from scoring.roster import Roster
-from scoring.score import Field, field
+from scoring.score import Field, Scored, field
 
 _HALF = np.uint64(32)
+_NOBODY = np.iinfo(np.uint64).max
 
 
 @dataclass(slots=True, eq=False)
@@ -34,9 +35,10 @@ def rank(requests: Requests, roster: Roster, policy: Policy, now_ms: int, seed: 
     and seed. ``seed`` is any integer.
     """
     met = field(requests, roster, policy, now_ms, runs(requests, roster, policy))
-    lead, guide, score = _likely_pairs(met, policy.shortlist_max)
-    tie = ties(requests, roster, lead, guide, seed)
-    best, start = _first(_sort_key(score, tie), starts(lead, len(requests)), policy.shortlist_max)
+    likely = _likely_pairs(met, policy.shortlist_max)
+    guide, score = likely.guide, likely.score
+    tie = ties(requests, roster, likely.lead, guide, seed)
+    best, start = _first(_sort_key(score, tie), likely.start, policy.shortlist_max)
     return Ranking(start, guide[best].astype(np.int32), score[best], met.seen, met.filtered)
 
 
@@ -50,42 +52,44 @@ def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int)
     return tie ^ tie >> np.uint32(16)
 
 
-def _likely_pairs(met: Field, most: int) -> tuple[I64s, I64s, F32s]:
-    """The pairs that may come into a shortlist, block by block."""
-    parts: list[tuple[I64s, I64s, F32s]] = []
-    for runs_ in met.blocks():
-        made = met.pairs(runs_)
-        if not made.lead.size:
-            continue
-        low = int(made.lead[0])
-        likely = _likely(made.score, starts(made.lead - low, int(made.lead[-1]) - low + 1), most)
-        parts.append((made.lead.take(likely), made.guide.take(likely), made.score.take(likely)))
-    if not parts:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    lead, guide, score = zip(*parts, strict=True)
-    return np.concatenate(lead), np.concatenate(guide), np.concatenate(score)
+def _likely_pairs(met: Field, most: int) -> Scored:
+    """The pairs that may come into a shortlist, worked out block by block."""
+    parts: list[Scored] = []
+    for low, high in met.blocks():
+        made = met.pairs(low, high)
+        likely = _likely(made.score, made.start, most)
+        parts.append(made.keep(likely))
+    if len(parts) == 1:
+        return parts[0]
+    return Scored(
+        # a block counts the pairs of its own leads only
+        start=np.sum([part.start for part in parts], axis=0),
+        lead=np.concatenate([part.lead for part in parts]),
+        guide=np.concatenate([part.guide for part in parts]),
+        score=np.concatenate([part.score for part in parts]),
+    )
 
 
 def _likely(score: F32s, start: I64s, most: int) -> Rows:
     """The positions of all scores that may be among the ``most`` highest of their run, ties included.
 
-    Runs of about the same length are cut together as a matrix, row by row, which numpy does in vectors.
+    Those who were refused are not among them. A long run is cut into pieces, twice ``most`` of about the same
+    length: as many scores as pieces are no lower than the highest of their piece, so no score below the
+    ``most`` highest of those can come in.
     """
-    length = np.diff(start)
-    least = np.full(length.size, -np.inf, np.float32)
-    low, width = 2 * most, 4 * most
-    if length.max(initial=0) <= low:
-        return np.arange(score.size)
-    while low < length.max():
-        rows = np.flatnonzero((length > low) & (length <= width))
-        if rows.size:
-            column = np.arange(width)
-            place = np.minimum(start[rows, None] + column, score.size - 1)
-            matrix = np.where(column < length[rows, None], score.take(place), np.float32(-1))
-            matrix.partition(width - most, axis=1)
-            least[rows] = matrix[:, width - most]
-        low, width = width, width * 2
-    return np.flatnonzero(score >= np.repeat(least, length))
+    length = gaps(start)
+    pieces = 2 * most
+    long = true_at(length > pieces)
+    if not long.size:
+        return true_at(score >= 0)
+    edge = start[long, None] + length[long, None] * np.arange(pieces + 1) // pieces
+    # the last edge of a run is the first of what lies between it and the next one
+    edge = edge.ravel()[: None if edge[-1, -1] < score.size else -1]
+    highest = np.maximum.reduceat(score, edge)
+    highest = np.append(highest, np.float32(0))[: long.size * (pieces + 1)].reshape(long.size, -1)[:, :-1]
+    least = np.zeros(length.size, np.float32)
+    least[long] = np.maximum(np.partition(highest, pieces - most, axis=1)[:, pieces - most], 0)
+    return true_at(score >= least.repeat(length))
 
 
 def _sort_key(score: F32s, tie: U32s) -> U64s:
@@ -96,21 +100,19 @@ def _sort_key(score: F32s, tie: U32s) -> U64s:
 
 def _first(key: U64s, start: I64s, most: int) -> tuple[Rows, I32s]:
     """The positions of the ``most`` lowest keys of each run, lowest first, and where each run's begin."""
-    length = np.diff(start)
+    length = gaps(start)
     kept = np.minimum(length, most)
-    out_start = np.concatenate(([0], np.cumsum(kept)))
+    out_start = before(kept)
     out = np.empty(int(out_start[-1]), np.int64)
-    low, width = 0, most
+    low, width = 0, 2 * most
     while low < length.max(initial=0):
-        rows = np.flatnonzero((length > low) & (length <= width))
+        rows = true_at((length > low) & (length <= width))
         if rows.size:
             column = np.arange(width)
             place = np.minimum(start[rows, None] + column, key.size - 1)
-            matrix = np.where(column < length[rows, None], key[place], np.iinfo(np.uint64).max)
-            best = np.argsort(matrix, axis=1)[:, :most]
-            filled = np.arange(best.shape[1]) < kept[rows, None]
-            out[(out_start[rows, None] + np.arange(best.shape[1]))[filled]] = (start[rows, None] + best)[
-                filled
-            ]
+            matrix = np.where(column < length[rows, None], key[place], _NOBODY)
+            best = start[rows, None] + np.argsort(matrix, axis=1)[:, :most]
+            filled = column[:most] < kept[rows, None]
+            out[(out_start[rows, None] + column[:most])[filled]] = best[filled]
         low, width = width, width * 2
     return out, out_start.astype(np.int32)

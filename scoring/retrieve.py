@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring import grid
-from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans
+from scoring.arrays import Bools, F32s, I32s, I64s, Rows, U64s, spans, true_at
+from scoring.merge import merged
 from scoring.near import Near, Search, near
 from scoring.policy import Policy
 from scoring.requests import Requests
@@ -53,17 +54,16 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
     where its named store is, else its owner's, else nowhere.
     """
     lat, lon = _places(requests, roster)
+    xyz = grid.unit(lat, lon)
     free = (requests.cell >= 0) & ~requests.fixed_store
-    one_cell = len(roster.cells) == 1
     search = Search(
         lat=np.where(free, lat, np.float32(np.nan)),
         lon=lon,
+        xyz=xyz,
         brand=requests.brand,
-        keep=lambda lead, store: (
-            np.ones(lead.size, np.bool_)
-            if one_cell
-            else roster.store_cell.take(store) == requests.cell.take(lead)
-        ),
+        keep=None
+        if len(roster.cells) == 1
+        else lambda lead, store: roster.store_cell.take(store) == requests.cell.take(lead),
         worth=roster.store_guides_count,
         worth_before=roster.square_worth,
         need=policy.candidates_min,
@@ -71,32 +71,21 @@ def runs(requests: Requests, roster: Roster, policy: Policy) -> Runs:
         radius_km=policy.radius_km,
     )
     around = near(search, roster)
-    reach = _Reach(requests, roster, grid.unit(lat, lon), around, free & around.short)
-    whole = [(around.place, around.store, around.km), reach.named(), reach.headquarters()]
-    single = [reach.joined(requests.owner_row), reach.last()]
-    lead = np.concatenate([part[0] for part in whole + single])
-    store = np.concatenate([part[1] for part in whole] + [roster.guide_store[part[1]] for part in single])
-    km = np.concatenate([part[2] for part in whole + single])
-    alone = [part[1] for part in single]
-    n_whole = store.size - sum(guide.size for guide in alone)
-    first = np.concatenate((roster.store_guides_start.take(store[:n_whole]), *alone))
-    count = np.concatenate(
-        (roster.store_guides_count.take(store[:n_whole]), *(np.ones_like(g) for g in alone))
-    )
-    order = _merged(lead, around.place.size)
-    lead, store, first, count = (
-        column.take(order).astype(np.int64, copy=False) for column in (lead, store, first, count)
-    )
-    return Runs(lead, store, first, count, km.take(order))
-
-
-def _merged(lead: Rows, many: int) -> Rows:
-    """The stable order of a column whose first ``many`` are in order most often, and the few others not."""
-    head, tail = lead[:many], lead[many:]
-    by_head = None if (head[1:] >= head[:-1]).all() else np.argsort(head, kind="stable")
-    by_tail = np.argsort(tail, kind="stable")
-    at = np.searchsorted(head if by_head is None else head[by_head], tail[by_tail], side="right")
-    return np.insert(np.arange(many) if by_head is None else by_head, at, many + by_tail)
+    reach = _Reach(requests, roster, xyz, around, free & around.short)
+    stores = [reach.named(), reach.headquarters()]
+    guides = [reach.joined(requests.owner_row), reach.last()]
+    lead = np.concatenate([part[0] for part in stores + guides])
+    alone = np.concatenate([part[1] for part in guides])
+    store = np.concatenate([part[1] for part in stores] + [roster.guide_store[alone]])
+    km = np.concatenate([part[2] for part in stores + guides])
+    order = merged(around.place, lead)
+    lead = order(around.place, lead).astype(np.int64, copy=False)
+    store = order(around.store, store).astype(np.int64)
+    first = roster.store_guides_start.take(store).astype(np.int64)
+    count = roster.store_guides_count.take(store).astype(np.int64)
+    last = order.few[order.few.size - alone.size :]
+    first[last], count[last] = alone, 1
+    return Runs(lead, store, first, count, order(around.km, km))
 
 
 @dataclass(slots=True, eq=False)
@@ -111,14 +100,14 @@ class _Reach:
 
     def named(self) -> tuple[Rows, Rows, F32s]:
         """Leads whose named store is of their cell and outside of their disc, and the store."""
-        lead = np.flatnonzero(self.requests.store_row >= 0)
+        lead = true_at(self.requests.store_row >= 0)
         store = self.requests.store_row[lead]
         km, outside = self._outside(lead, store)
         return lead[outside], store[outside], km[outside]
 
     def headquarters(self) -> tuple[Rows, Rows, F32s]:
         """Leads that are short of guides, and the cell's stores of kind hq, unless named or in the disc."""
-        short, hq = np.flatnonzero(self.short), self.roster.hq_stores
+        short, hq = true_at(self.short), self.roster.hq_stores
         if not short.size or not hq.size:
             return short[:0], hq[:0], self.around.km[:0]
         cell = self.roster.store_cell[hq]
@@ -132,13 +121,16 @@ class _Reach:
 
     def joined(self, guide_row: I32s) -> tuple[Rows, Rows, F32s]:
         """Leads whose guide of this column is of their cell and no store above, and the guide."""
-        lead = np.flatnonzero((guide_row >= 0) & ~self.requests.fixed_store)
-        guide = guide_row[lead]
+        lead = true_at((guide_row >= 0) & ~self.requests.fixed_store)
+        guide = guide_row[lead].astype(np.int64)
+        if not lead.size:
+            return lead, guide, self.around.km[:0]
         store = self.roster.guide_store[guide]
         km, wanted = self._outside(lead, store)
         wanted &= store != self.requests.store_row[lead]
-        wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
-        return lead[wanted], guide[wanted].astype(np.int64), km[wanted]
+        if self.roster.hq_stores.size:
+            wanted &= ~(self.short[lead] & np.isin(store, self.roster.hq_stores))
+        return lead[wanted], guide[wanted], km[wanted]
 
     def last(self) -> tuple[Rows, Rows, F32s]:
         """Leads and their last server, where that is not the owner."""
@@ -160,6 +152,7 @@ def nearest_store(requests: Requests, roster: Roster, policy: Policy) -> I32s:
     search = Search(
         lat=requests.lat,
         lon=requests.lon,
+        xyz=grid.unit(requests.lat, requests.lon),
         brand=requests.brand,
         keep=lambda _, store: roster.store_active.take(store),
         worth=None,
@@ -192,11 +185,13 @@ def km_to_guides(requests: Requests, roster: Roster, lead: Rows, guide: Rows) ->
 
 def _places(requests: Requests, roster: Roster) -> tuple[F32s, F32s]:
     """Where each lead stands, in degrees: NaN where nobody knows."""
+    if not np.isnan(requests.lat).any():
+        return requests.lat, requests.lon
     lat, lon = requests.lat.copy(), requests.lon.copy()
-    owned: I64s = np.flatnonzero(requests.owner_row >= 0)
+    owned: I64s = true_at(requests.owner_row >= 0)
     owner_store = np.full_like(requests.store_row, -1)
     owner_store[owned] = roster.guide_store[requests.owner_row[owned]]
     for store in (requests.store_row, owner_store):
-        blank = np.flatnonzero(np.isnan(lat) & (store >= 0))
+        blank = true_at(np.isnan(lat) & (store >= 0))
         lat[blank], lon[blank] = roster.store_lat[store[blank]], roster.store_lon[store[blank]]
     return lat, lon

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I16s, I32s, I64s, Rows, U8s, spans
+from scoring.arrays import Bools, F32s, I16s, I32s, I64s, Rows, U8s, gaps, spans, true_at
 from scoring.calendar import Calendar
 from scoring.names import Names
 from scoring.opening import WEEKDAYS, Hours, Zone, is_open
@@ -186,29 +186,30 @@ class Roster:
 
     def on_leave(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides are on leave now."""
-        return self.leave.inside(self.guide_leave_first.take(rows), self.guide_leave_count.take(rows), now_ms)
+        return self.leave.inside(self.guide_leave_first, self.guide_leave_count, rows, now_ms)
 
     def on_shift(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these guides work now; who has no shifts works always."""
-        count = self.guide_shift_count.take(rows)
-        works: Bools = (count == 0) | self.shifts.inside(self.guide_shift_first.take(rows), count, now_ms)
+        if not self.shifts.begin.size:
+            return np.ones(rows.size, np.bool_)
+        works: Bools = self.guide_shift_count.take(rows) == 0
+        works |= self.shifts.inside(self.guide_shift_first, self.guide_shift_count, rows, now_ms)
         return works
 
     def open_stores(self, now_ms: int, rows: Rows) -> Bools:
         """Which of these stores are open now; stores that stand one after the other are asked once."""
         if not rows.size:
             return np.zeros(0, np.bool_)
-        other = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        asked = rows[other]
+        edge = np.concatenate(([0], true_at(rows[1:] != rows[:-1]) + 1, [rows.size]))
         hours = Hours(
-            self.store_opens[asked],
-            self.store_closes[asked],
-            self.store_timezone.take(asked),
-            self.store_closed_first.take(asked),
-            self.store_closed_count.take(asked),
+            self.store_opens,
+            self.store_closes,
+            self.store_timezone,
+            self.store_closed_first,
+            self.store_closed_count,
         )
-        is_open_ = is_open(hours, self.zones, self.closed_days, now_ms)
-        return np.repeat(is_open_, np.diff(other, append=rows.size))
+        is_open_ = is_open(hours, rows[edge[:-1]], self.zones, self.closed_days, now_ms)
+        return is_open_.repeat(gaps(edge))
 
 
 def effective_capacity(roster: Roster, now_ms: int, rows: Rows | None = None) -> I32s:

@@ -8,7 +8,7 @@ pairs too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from scoring.arrays import Bools, F32s, I8s, I32s, Rows, U8s
+from scoring.arrays import Bools, F32s, I8s, I32s, I64s, Rows, U8s
 from scoring.requests import NO_NEED, Requests
 from scoring.roster import LEVEL_BITS, Roster
 
@@ -48,10 +48,6 @@ class Skills(NamedTuple):
         lowest = np.minimum(self.lowest, other.lowest)
         return Skills(lowest, self.total + other.total, self.preferred + other.preferred)
 
-    def take(self, kept: Rows) -> Skills:
-        """Those of some pairs."""
-        return Skills(*(column.take(kept) for column in self))
-
 
 @dataclass(eq=False)
 class View:
@@ -67,52 +63,50 @@ class View:
     stores: Rows | None = None  #: at the grain of stores
     guides: View | None = None  #: each guide of the pairs once, if the caller has them at hand,
     at: Rows | None = None  #: and where each pair's guide is among them
-    known: dict[Any, Any] = field(default_factory=dict)  #: what `of_guide` has worked out of these guides
+    per_lead: I64s | None = None  #: how many of these each request has, if they ascend by lead
+    #: What `per_guide` has worked out of these guides.
+    known: dict[Any, Any] = field(init=False, default_factory=dict)
 
     def __len__(self) -> int:
         """How many."""
         return self.guide.size if self.stores is None else self.stores.size
-
-    def keep(self, kept: Rows) -> View:
-        """The pairs at these positions."""
-        km = self.km.take(kept) if self.km.size else self.km
-        lead, guide = self.lead.take(kept), self.guide.take(kept)
-        at = None if self.at is None else self.at.take(kept)
-        view = replace(self, lead=lead, guide=guide, km=km, at=at)
-        # what the filters have looked up already is handed on to the features
-        known = self.__dict__
-        view.__dict__ |= {name: known[name].take(kept) for name in ("skills", "zones") if name in known}
-        return view
 
     @cached_property
     def store(self) -> I32s:
         """The row of each store."""
         return self.roster.guide_store.take(self.guide) if self.stores is None else self.stores
 
+    def of_lead(self, column: npt.NDArray[T]) -> npt.NDArray[T]:
+        """A value of each request, handed to these; repeating is several times as fast as looking up."""
+        return column.take(self.lead) if self.per_lead is None else column.repeat(self.per_lead)
+
+    def per_guide(self, value: Callable[[View], npt.NDArray[T]]) -> npt.NDArray[T]:
+        """A value at the grain of guides, worked out once: for each of ``guides``, else for these."""
+        view = self if self.guides is None else self.guides
+        if value not in view.known:
+            view.known[value] = value(view)
+        values: npt.NDArray[T] = view.known[value]
+        return values
+
     def of_guide(self, value: Callable[[View], npt.NDArray[T]]) -> npt.NDArray[T]:
         """A value at the grain of guides, worked out once for each guide and handed to the pairs."""
-        if self.guides is None or self.at is None:
-            return value(self)
-        known = self.guides.known
-        if value not in known:
-            known[value] = value(self.guides)
-        values: npt.NDArray[T] = known[value]
-        return values.take(self.at)
+        values = self.per_guide(value)
+        return values if self.at is None else values.take(self.at)
 
     @cached_property
     def zones(self) -> U8s:
         """The price zones of each guide."""
-        return self.roster.guide_zones.take(self.guide)
+        return self.of_guide(_zones)
 
     @cached_property
     def level(self) -> U8s:
         """The level of each guide, 1..10."""
-        return self.roster.guide_level.take(self.guide)
+        return self.of_guide(_level)
 
     @cached_property
     def is_owner(self) -> Bools:
         """Whether the member belongs to the guide."""
-        owned: Bools = self.requests.owner_row.take(self.lead) == self.guide
+        owned: Bools = self.of_lead(self.requests.owner_row.astype(np.int64)) == self.guide
         return owned
 
     @cached_property
@@ -124,12 +118,20 @@ class View:
         for need in self.requests.need_tags.T:
             # the last column is of no tag: nobody knows it
             tag = np.where(need < 0, len(by_tag) - 1, need) * rows
-            bits = flat.take(tag.take(self.lead) + self.guide)
+            bits = flat.take(self.of_lead(tag) + self.guide)
             level = bits & np.int8(LEVEL_BITS)
             # without a need no level is too low
             enough = np.where(need == NO_NEED, np.int8(LEVEL_BITS), np.int8(0))
-            lowest = level | enough.take(self.lead) if enough.any() else level
+            lowest = level | self.of_lead(enough) if enough.any() else level
             this = Skills(lowest, level, bits >> np.int8(LEVEL_BITS.bit_length()))
             known = this if known is None else known.and_also(this)
         none = np.zeros(len(self), np.int8)
         return known or Skills(none + np.int8(LEVEL_BITS), none, none)
+
+
+def _zones(view: View) -> U8s:
+    return view.roster.guide_zones.take(view.guide)
+
+
+def _level(view: View) -> U8s:
+    return view.roster.guide_level.take(view.guide)

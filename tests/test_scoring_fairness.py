@@ -197,7 +197,7 @@ def test_a_newcomer_has_the_prior_and_an_estimate_forgets():
 
     def mean(hits, tries, age_ms):
         columns_ = [np.array([value], np.float32) for value in (hits, tries)]
-        return float(beta.mean(*columns_, np.array([age_ms], np.int64), half_life_ms, prior)[0])
+        return float(beta.mean(*columns_, beta.faded(np.array([age_ms]), half_life_ms), prior)[0])
 
     assert mean(0, 0, 0) == pytest.approx(0.6)
     assert mean(10, 10, 0) == pytest.approx(16 / 20)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -193,6 +194,17 @@ def test_distance_is_one_half_at_half_distance():
     view = view_of(world(1), Policy(distance_half_km=7))
     view.km = np.array([0, 7, 21], np.float32)
     assert features.distance(view).tolist() == [1, 0.5, 0.25]
+
+
+@given(worlds(), POLICIES, st.integers(1, 40))
+def test_a_batch_cut_into_blocks_is_ranked_the_same(world, policy, pairs):
+    roster = world.roster()
+    requests = world.requests(roster)
+    whole = rank(requests, roster, policy, NOW_MS)
+    with mock.patch("scoring.score._PAIRS_AT_ONCE", pairs):
+        cut = rank(requests, roster, policy, NOW_MS)
+    for each in fields(Ranking):
+        assert getattr(cut, each.name).tobytes() == getattr(whole, each.name).tobytes(), each.name
 
 
 def by_name(ranking, world, roster):

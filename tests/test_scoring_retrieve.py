@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scoring import grid, layout
 from scoring.build import build
+from scoring.merge import merged
 from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
@@ -28,6 +29,15 @@ POLICIES = st.builds(
     radius_km=st.sampled_from((0.5, 3.0, 30.0, 500.0)),
     candidates_min=st.sampled_from((1, 5, 20, 1000)),
 )
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_a_few_are_put_among_many_as_a_stable_sort_would(many, few):
+    columns_ = np.array(many, np.int64), np.array(few, np.int64)
+    order = merged(*columns_)
+    numbers = np.arange(len(many)), len(many) + np.arange(len(few))
+    by_sort = np.argsort(np.concatenate(columns_), kind="stable")
+    assert order(*numbers).tolist() == by_sort.tolist()
 
 
 def km_between(lat, lon, roster, store):
