@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.errors import OutageError
 from router.local import EmbeddedRedis
 from router.state import keys
-from router.state.arbiter import Arbiter
+from router.state.arbiter import Arbiter, Card
 from router.state.redis import Scripts
 from router.web.channel import PENDING_BYTES_MAX, Channel
 from router.web.reading import NOWHERE, START, Reading, place
@@ -281,3 +281,23 @@ def test_f20_f21_an_outage_refuses_who_joins_and_passes(server):
         await tail._reading._scripts.close()
 
     asyncio.run(story())
+
+
+def test_a_record_of_a_later_version_hides_no_other(server):
+    async def story(desk):
+        phone = Phone()
+        await desk.join(phone)
+        await desk.project(made("a"))
+        for lead in ("lead|new", "lead|newer"):
+            await Arbiter(desk.scripts).deliver_cards(
+                [Card(*GUIDE, lead, 1, 9, b'{"state":"promised"}', live=True)]
+            )
+        await desk.project(made("b"))
+        await desk.look()
+        assert await phone.read() == ["snapshot", "card", "card"]
+        desk.leave(phone)
+        phone.after = ""
+        await desk.join(phone)
+        assert (await phone.read(), phone.cards) == (["snapshot"], {"a": 1, "b": 1})
+
+    tell(server, story)
