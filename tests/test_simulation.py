@@ -156,7 +156,7 @@ class Cases:
         if self.rng.random() < 0.8:
             return ""
         answer = "waiting 0 2 3 0 4 0 lead|l1 - @hq|0|5|near"
-        return f"q\t1\td\td1\t1\t{answer}"
+        return f"q\t1\nd\td1\n1\t{answer}"
 
     def _leave(self):
         cell = self.rng.choice(self.CELLS)

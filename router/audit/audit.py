@@ -112,6 +112,7 @@ class Audit:
             if not self._roster.fits(self._tracks[who].zone, store, guide)
         }
         over = self._roster.over_capacity()
+        holes = {who for who, track in self._tracks.items() if track.has_hole}
         lost = [f"{who or 'unreadable'} at {_place(position)}" for position, who in self._open.items()]
         problems = (
             _problem("lost", "inputs without an answer", lost),
@@ -119,7 +120,7 @@ class Audit:
             _problem("over_capacity", "guides with more leads than they have room for", over),
             _problem("wrong_zone", "ids offered across the price zone", crossed - unknown),
             _problem("unknown_guide", "ids offered to nobody in the roster", unknown),
-            _problem("out_of_order", "ids whose seq or state skips a step", self._disordered),
+            _problem("out_of_order", "ids whose seq or state skips a step", self._disordered | holes),
             _problem("unasked", "ids assigned without an input", self._unasked),
             _problem("unreadable", "assignments records that are no assignment", self._unreadable),
             _problem("broker truncated", "partitions lost records before they were read", self._truncated),
@@ -140,7 +141,7 @@ class Audit:
             over_capacity=len(over),
             wrong_zone=len(crossed - unknown),
             unknown_guide=len(unknown),
-            out_of_order=len(self._disordered),
+            out_of_order=len(self._disordered | holes),
             unasked=len(self._unasked),
             unreadable=len(self._unreadable),
             truncated=len(self._truncated),
@@ -209,10 +210,9 @@ class Audit:
             if first != digest:
                 self._doubled.add(who)
             return
-        if seq > 1 and track.seen(seq - 1) is None:
-            self._disordered.add(who)
         if track.note(seq, digest):
-            self._move(track, who, event, at_ms)
+            # what comes before may still be on its way from another topic
+            self._move(track, who, event, at_ms, after=seq == 1 or track.seen(seq - 1) is not None)
 
     def _first_answer(self, track: Track, who: str, timestamp_ms: int) -> None:
         self._last_answer_ms = max(self._last_answer_ms, timestamp_ms)
@@ -222,8 +222,8 @@ class Audit:
         for position in self._open_of.pop(who, ()):
             del self._open[position]
 
-    def _move(self, track: Track, who: str, event: dict[str, Any], at_ms: int) -> None:
-        """Follow one lead into its next state, and its guides with it."""
+    def _move(self, track: Track, who: str, event: dict[str, Any], at_ms: int, *, after: bool) -> None:
+        """Follow one lead into its next state, and its guides with it; ``after`` the one before."""
         state, brand = intern(str(event.get("state"))), event["brand"]
         if track.state is not None:
             self._states[track.state] -= 1
@@ -233,9 +233,9 @@ class Audit:
         if guide == track.guide:
             return
         if guide is not None:
-            if track.guide is not None:
+            if track.guide is not None and after:
                 self._doubled.add(who)
-            elif state != "offered":
+            elif state != "offered" and after:
                 self._disordered.add(who)
             self._roster.take(guide, at_ms)
             offer = (who, f"{brand}/{event.get('store_id')}", guide)

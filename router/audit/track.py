@@ -34,6 +34,12 @@ class Track:
         self.state: str | None = None
         self.guide: str | None = None
 
+    @property
+    def has_hole(self) -> bool:
+        """Whether a seq is missing below the highest."""
+        seqs = range(1, len(self.effects) // _DIGEST_BYTES + 1)
+        return any(self.seen(seq) is None for seq in seqs)
+
     def seen(self, seq: int) -> bytes | None:
         """The digest of the first record of ``seq``; None when there was none."""
         start = (seq - 1) * _DIGEST_BYTES

@@ -79,11 +79,12 @@ def understand_version(
     action = {"booked": "changed"}.get(event.status, event.status)
     if action == "changed" and not _keeps(steps[-1], event, policy, now_ms, there):
         action = "rebooked"
+    rung = "near" if action == "arrived" and rung_now(steps) == AHEAD else rung_now(steps)
     asks = action in {"rebooked", "arrived"} and not is_ahead(request, policy, now_ms)
     return replace(
         request,
         slots=request.slots if action in {"changed", "rebooked"} else "",
-        move=Move(action, cause_of(request.kind, event), asks=asks, tried=tried(steps), rung=rung_now(steps)),
+        move=Move(action, cause_of(request.kind, event), asks=asks, tried=tried(steps), rung=rung),
     )
 
 

@@ -124,7 +124,8 @@ def moves(action: str, now_ms: int, policy: Policy, limits: Limits, *, over: boo
     """What an action may bring, as the claim script reads it: ``state>next:by_ms`` for each state naming it.
 
     ``+`` behind the next state: offered again; then what follows that offer. ``by_ms`` is ``k`` where the
-    limit of the offer is kept, and 0 where there is none. ``over``: the lead's time or the ladder is at its
+    limit of the offer is kept, 0 where there is none, and ``w`` where a lead that waits on is to wait anew.
+    ``over``: the lead's time or the ladder is at its
     end, and what expires closes the lead.
     """
     out = []
@@ -135,6 +136,8 @@ def moves(action: str, now_ms: int, policy: Policy, limits: Limits, *, over: boo
         if over and action == "expired":
             following = Next("closed")
         by = _limit(following.then or following.state, now_ms, policy, limits)
+        if action == "expired" and following == Next(again=True):
+            by = "w"
         out.append(f"{state}>{following.state}{'+' * following.again}{following.then}:{by}")
     return " ".join(out)
 

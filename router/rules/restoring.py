@@ -26,6 +26,7 @@ class Restored:
     member_id: str
     cell: str
     seq: int
+    attempt: int
     answer: str
     digest: str
     guide_id: str
@@ -46,6 +47,7 @@ def restored(made: Assignment, roster: Roster) -> Restored:
         member_id=made.member_id,
         cell=cell_of(made, roster),
         seq=made.seq,
+        attempt=made.attempt,
         answer=stored_answer(made),
         digest=(made.digest or NO_DIGEST) if made.seq == 1 else "",
         guide_id=(made.guide_id or "") if made.state in LIVE_STATES else "",

@@ -131,15 +131,40 @@ class Arbiter:
 
         ``overrule`` also the cells that are fixed: after a loss of everything they may come from a repeat.
         """
+        changed, begin = 0, 0
+        for row, lead in enumerate(leads):
+            if lead.moved:  # what was restored before it goes with it
+                changed += await self._restore(leads[begin:row], overrule=overrule)
+                await self._bring(lead)
+                changed += await self._restore([lead], overrule=True)
+                begin = row + 1
+        return changed + await self._restore(leads[begin:], overrule=overrule)
+
+    async def _restore(self, leads: Sequence[Restored], *, overrule: bool) -> int:
+        requests = [(lead.brand, lead.kind, lead.lead_id) for lead in leads]
+        homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=overrule)
         cells: dict[str, list[Restored]] = {}
-        # a record that says so moves its lead to another cell
-        for moved in (False, True):
-            those = [lead for lead in leads if lead.moved is moved]
-            requests = [(lead.brand, lead.kind, lead.lead_id) for lead in those]
-            homes, _ = await self._fix(requests, [lead.cell for lead in those], overrule=overrule or moved)
-            for home, lead in zip(homes, those, strict=True):
-                cells.setdefault(home, []).append(lead)
+        for home, lead in zip(homes, leads, strict=True):
+            cells.setdefault(home, []).append(lead)
         return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
+
+    async def _bring(self, lead: Restored) -> None:
+        """Let a lead leave the cell that it is fixed to, where that is another, with what is known of it."""
+        held: Any = await answered(
+            self.scripts.redis.get(keys.lead_cell(lead.brand, lead.kind, lead.lead_id))
+        )
+        cell = held.decode() if held is not None else lead.cell
+        if cell == lead.cell:
+            return
+        whom = (lead.brand, lead.member_id, lead.kind, lead.lead_id)
+        before = lead.attempt - lead.answer.startswith("offered ")
+        [(_, brought)] = await self.leave([(whom, cell, lead.cell, before)])
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for line in brought.splitlines():
+            name, _, value = line.partition("\t")
+            pipeline.hsetnx(keys.lead(lead.cell, lead.kind, lead.lead_id), name, value)
+        pipeline.delete(keys.lead(cell, lead.kind, lead.lead_id))
+        checked(await answered(pipeline.execute(raise_on_error=False)))
 
     async def unmarked(self, cells: Sequence[str]) -> list[str]:
         """Those of the cells whose state is not known to be whole."""
@@ -230,7 +255,7 @@ class Arbiter:
                     name.decode(): value.decode() for name, value in zip(parts[::2], parts[1::2], strict=True)
                 }
                 to = fields.pop("to", "")
-                out[row] = (to, "\t".join(part for field in fields.items() for part in field))
+                out[row] = (to, "\n".join("\t".join(field) for field in fields.items()))
         return out
 
     async def arrive(self, moves: Sequence[tuple[Lead, str, str, int]]) -> None:

@@ -26,7 +26,7 @@
 --            see router/rules/lifecycle.py
 -- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
--- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value<TAB>name ..."; '' for nothing
+-- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value" a line; '' for nothing
 -- Returns per lead {result, state, seq, answer, ...}: result is ok (offered or moved), waiting, replay, conflict, late,
 -- illegal, not_yours, full (no room, no slot), nothing, or stale (look again: it has begun, or left for another cell); the answers of this cause begin at that seq, each is
 -- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
@@ -133,7 +133,7 @@ for i = 1, #KEYS - 8 do
   local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
     string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
   if brought ~= '' and redis.call('EXISTS', key) == 0 then
-    for name, value in string.gmatch(brought, '([^\t]+)\t([^\t]*)') do redis.call('HSET', key, name, value) end
+    for name, value in string.gmatch(brought, '([^\t\n]+)\t([^\n]*)') do redis.call('HSET', key, name, value) end
     redis.call('PEXPIRE', key, ARGV[1])
   end
   local held = redis.call('HMGET', key, 'q', 'd', 'v', 'h', 'to')
@@ -277,7 +277,7 @@ for i = 1, #KEYS - 8 do
           end
         elseif after ~= '' then
           result = 'full'
-        elseif not old or string.match(old, '^[^|]+') ~= queue then
+        elseif not old or by == 'w' or string.match(old, '^[^|]+') ~= queue then
           if old then let_go() end
           wait()
           result = 'waiting'

@@ -190,6 +190,9 @@ class Reads:
         [seconds, micros] = await self._ask("TIME", self._db.time)
         return int(seconds), int(micros)
 
+    async def get(self, key):
+        return await self._ask("GET", lambda: self._db.get(key))
+
     async def hgetall(self, key):
         return await self._ask("HGETALL", lambda: dict(self._db.hgetall(key)))
 
@@ -240,6 +243,15 @@ class Pipeline:
                 if each[1] <= high
             ][:num]
         )
+
+    def hsetnx(self, key, field, value):
+        db = self._connection.server.db
+
+        def add():
+            if db.hget(key, field.encode()) is None:
+                db.hset(key, {field.encode(): value.encode()})
+
+        self._commands.append(add)
 
     def delete(self, key):
         self._commands.append(lambda: self._connection.server.db.delete(key))

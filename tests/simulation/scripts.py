@@ -93,13 +93,13 @@ class Claim:
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
         self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted, brought = ask
         if brought and not self.db.exists(key):
-            parts = brought.split(b"\t")
-            self.db.hset(key, dict(zip(parts[::2], parts[1::2], strict=True)))
+            self.db.hset(key, dict(line.split(b"\t") for line in brought.split(b"\n")))
             self.db.pexpire(key, remember_ms)
         self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
         self.held = self.db.hgetall(key)
         self.seq = int(self.held.get(b"q", 0))
-        self.steps = [self.held[b"%d" % seq].split(b" ") for seq in range(1, self.seq + 1)]
+        # a restored lead may have lost its first steps
+        self.steps = [self.held.get(b"%d" % seq, b" " * 9).split(b" ") for seq in range(1, self.seq + 1)]
         self.tried = {each[9].split(b"|")[0] for each in self.steps if each[0] in GIVEN_BACK}
         self.attempt = int(self.steps[-1][1]) if self.steps else 0
         self.made, self.ends = [], None
@@ -220,7 +220,7 @@ class Claim:
             return b"ok"
         if after:
             return b"full"
-        if old and old.split(b"|")[0] == self.queue:
+        if old and by != b"w" and old.split(b"|")[0] == self.queue:
             return b"nothing"
         if old:
             self.let_go(state, None)
