@@ -91,9 +91,10 @@ def moves(action: str, now_ms: int, policy: Policy, *, over_ms: int, over: bool 
 
     ``+`` behind the next state: offered again; then what follows that offer. ``by_ms`` is ``k`` where the
     limit of the offer is kept, and never after ``over_ms``, when the lead's own time ends. ``over``: that
-    time or the ladder is at its end, and what expires closes the lead.
+    time or the ladder is at its end, and what expires closes the lead. ``!`` before all: only what has come
+    to its end expires, since the guide may have answered after the time was found to be over.
     """
-    out = []
+    out = ["!"] if action == "expired" else []
     for state, nexts in TABLE.items():
         following = nexts.get(action)
         if following is None:

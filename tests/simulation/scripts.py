@@ -115,14 +115,18 @@ class Claim:
     def moved(self):
         which, who, *moves = self.move.split(b" ")
         state, holder = self.steps[-1][0], self.steps[-1][9].split(b"|")[0]
-        following = next((each.split(b">")[1] for each in moves if each.split(b">")[0] == state), None)
+        following = next((each.split(b">")[1] for each in moves if each.startswith(state + b">")), None)
         to = again = after = by = None
         if following is not None:
             nexts, by = following.split(b":")
             to, again, after = nexts.partition(b"+")
             if after:
                 self.tried.discard(who)
-        if state in FINAL or (which != b"-" and int(which) != self.attempt):
+        early = b"!" in moves and self.now < int(self.steps[-1][3])
+        if early and state not in FINAL:
+            _, _, _, by, remind, *_ = self.steps[-1]
+            self.db.zadd(self.cell.due, self.whom, float(by if remind == b"0" else remind))
+        if state in FINAL or early or (which != b"-" and int(which) != self.attempt):
             return b"late"
         if who in self.tried and holder != who:
             return b"late"
@@ -146,12 +150,12 @@ class Claim:
             if to in FINAL:
                 self.ends = None
         if again:
-            result = self.offered_again(state, after, by)
+            result = self.offered_again(state, after, by, who)
         return result
 
-    def offered_again(self, state, after, by):
+    def offered_again(self, state, after, by, who):
         old = self.steps[-1][9] if state == b"waiting" else None
-        if entry := self.place():
+        if entry := self.place(who if after else None):
             if old:
                 self.let_go(state, None)
             if after:
@@ -204,11 +208,11 @@ class Claim:
                 return True
         return False
 
-    def place(self):
+    def place(self, only=None):
         offer_by, remind, _ = self.limits
         for entry in self.shortlist.split():
             guide, step = entry.split(b"|")[:2]
-            if guide not in self.tried and self.has_room(guide):
+            if guide not in self.tried and only in {None, guide} and self.has_room(guide):
                 self.db.zadd(self.cell.open, guide + b"|" + self.whom, 0)
                 self.attempt += 1
                 turn, clock = (int(self.cell.turn(name)) for name in (guide, CLOCK))
