@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from router.changes import Changes
 from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
-from router.rules.lifecycle import ACTIONS, TABLE, moves
+from router.rules.lifecycle import ACTIONS, moves
 from router.rules.offers import MOMENTS, Answer, Offer, made
 from router.rules.placing import Home, Proposal
 from router.rules.restoring import Restored
@@ -89,7 +89,7 @@ NOW_MS, AGE_UP_MS, HALF_LIFE_MS, SILENT_MAX, PAUSE_MS = 1_000, 100, 10_000, 2, 4
 OFFER_MS, REMIND_MS, WAIT_MS = 50, 20, 70
 
 
-def offer(  # noqa: PLR0913 - what a story may be about
+def offer(
     lead="l",
     shortlist=(),
     *,
@@ -192,7 +192,7 @@ offers_drawn = st.lists(fresh_drawn | moves_drawn | moves_drawn, max_size=15)
 
 
 class Model:
-    """What claims promise, in memory: every lead's story as (state, attempt, holder, cause, stored answer)."""
+    """What claims promise, in memory: the story of every lead, step by step."""
 
     def __init__(self, capacity):
         self.capacity, self.stories, self.digests = capacity, {}, {}
@@ -238,7 +238,8 @@ class Model:
     def write(self, story, *words):
         """One more step, its cause and policy filled in."""
         state, attempt, by_ms, remind_ms, start, record, choice = words
-        text = f"{state} {attempt} {self.now_ms} {by_ms} {remind_ms} 5 {start} {self.asked.cause} {record} {choice}"
+        times, cause = f"{self.now_ms} {by_ms} {remind_ms}", self.asked.cause
+        text = f"{state} {attempt} {times} 5 {start} {cause} {record} {choice}"
         story.append(made(text))
         self.places[self.asked.cell, self.asked.lead_id, len(story)] = text
 

@@ -122,18 +122,26 @@ class Claim:
             to, again, after = nexts.partition(b"+")
             if after:
                 self.tried.discard(who)
-        early = b"!" in moves and self.now < int(self.steps[-1][3])
-        if early and state not in FINAL:
-            _, _, _, by, remind, *_ = self.steps[-1]
-            self.db.zadd(self.cell.due, self.whom, float(by if remind == b"0" else remind))
-        if state in FINAL or early or (which != b"-" and int(which) != self.attempt):
+        early = b"!" in moves and self.is_early()
+        if state in FINAL or early or which not in {b"-", b"%d" % self.attempt}:
             return b"late"
         if who in self.tried and holder != who:
             return b"late"
         if following is None:
             return b"illegal"
-        if who != b"-" and holder != who and not after:
+        if who not in {b"-", holder} and not after:
             return b"late" if state == b"waiting" else b"not_yours"
+        return self.step(state, holder, who, (to, again, after, by))
+
+    def is_early(self):
+        """Whether the time of a state is not over yet; then it is due later."""
+        state, _, _, by, remind, *_ = self.steps[-1]
+        if self.now < int(by) and state not in FINAL:
+            self.db.zadd(self.cell.due, self.whom, float(by if remind == b"0" else remind))
+        return self.now < int(by)
+
+    def step(self, state, holder, who, following):
+        to, again, after, by = following
         record = self.noted(state, to, holder)
         result = None
         choice = self.steps[-1][9]
@@ -239,7 +247,7 @@ class Claim:
         elif self.db.zrem(self.cell.open, holder + b"|" + self.whom):
             self.cell.touched.add(holder)
 
-    def write(self, state, by, remind, start, record, choice):
+    def write(self, state, by, remind, start, record, choice):  # noqa: PLR0917 - an answer, word by word
         words = (state, b"%d" % self.attempt, b"%d" % self.now, by, remind, self.policy, start)
         self.made.append(b" ".join((*words, self.cause, record, choice)))
         self.ends = by if remind == b"0" else remind
@@ -250,6 +258,9 @@ class Claim:
         if not self.seq:
             self.db.hset(self.key, {b"d": self.digest})
             self.db.pexpire(self.key, self.remember_ms)
+        self.keep_time()
+
+    def keep_time(self):
         if self.ends is None:
             self.db.zrem(self.cell.due, self.whom)
         else:
@@ -275,17 +286,7 @@ def restore(db, keys, args):
             db.pexpire(key, args[0])
             changed += 1
         if known <= its:
-            member = guide + b"|" + whom
-            if guide:
-                if member not in db.hgetall(cell.open):
-                    cell.touched.add(guide)
-                db.zadd(cell.open, member, 0)
-            elif answer.startswith(b"waiting "):
-                db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
-            if ends:
-                db.zadd(cell.due, whom, float(ends))
-            else:
-                db.zrem(cell.due, whom)
+            _hang(cell, whom, answer, guide, ends)
         cell.touched |= _raise_turns(db, cell.turns, turn)
         if record:
             whose, text = record.split(b" ")
@@ -295,6 +296,25 @@ def restore(db, keys, args):
                 cell.touched.add(whose)
     cell.tell()
     return changed
+
+
+def _hang(cell, whom, answer, guide, ends):
+    """Make a lead held, or waiting, and due."""
+    member = guide + b"|" + whom
+    if guide:
+        if member not in cell.db.hgetall(cell.open):
+            cell.touched.add(guide)
+        cell.db.zadd(cell.open, member, 0)
+    elif answer.startswith(b"waiting "):
+        cell.db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
+    _restore_due(cell, whom, ends)
+
+
+def _restore_due(cell, whom, ends):
+    if ends:
+        cell.db.zadd(cell.due, whom, float(ends))
+    else:
+        cell.db.zrem(cell.due, whom)
 
 
 def _raise_turns(db, turns, turn):

@@ -57,7 +57,7 @@ class Simulation:
         work = [tp for tp in self.broker.logs if tp[0] in WORK]
         self.group = Group(self.broker, self.faults, work)
         hours_s = HARMLESS_S if harmless else HOURS_S
-        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms, hours_s)
+        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms, hours_s=hours_s)
         self.workers = []
         self._sent = False
         self._expected = Expected()
