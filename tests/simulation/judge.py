@@ -9,6 +9,7 @@ import orjson
 from router.audit import Audit
 from router.audit.audit import TOPICS
 from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.offers import MOMENTS
 from router.state import keys
 from router.traffic import CLOCK
 from scoring.requests import TIERS
@@ -128,7 +129,12 @@ def _moves(broker):
         stories[event["brand"], event["kind"], event["lead_id"]].setdefault(event["seq"], event)
     found = []
     for story in stories.values():
-        for seq, made in story.items():
+        gave_back = set()
+        for seq, made in sorted(story.items()):
+            if made["state"] in MOMENTS:
+                gave_back.add(made["guide_id"])
+            elif made["state"] == "offered" and made["guide_id"] in gave_back and made.get("turn"):
+                found.append(f"moves: back to who gave it back, {made['lead_id']} seq {seq}")
             before = story.get(seq - 1)
             if before is None or before["cause"] == made["cause"]:
                 continue
