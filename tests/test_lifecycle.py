@@ -32,7 +32,7 @@ def server():
 
 
 def test_the_table_holds_every_state_and_no_action_that_there_is_not():
-    assert tuple(TABLE) == STATES
+    assert sorted(TABLE) == sorted(STATES)
     assert {action for nexts in TABLE.values() for action in nexts} <= set(ACTIONS)
     for nexts in TABLE.values():
         for following in nexts.values():
@@ -161,7 +161,7 @@ def test_every_action_in_every_state_does_what_the_table_says(server, state, act
         assert await world.load("g") == held
         assert await world.inbox("g") == ["l"] * held
 
-    live(server, story, guide("g", capacity=state != "waiting"))
+    live(server, story, guide("g", capacity=int(state != "waiting")))
 
 
 # --- stories -----------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_guide_who_accepts_while_the_end_of_the_offer_is_on_its_way_keeps_the_
         await world.wait(1)
         assert world.story()[2] == "returned g"
 
-    live(server, story, guide("g"), guide("h"))
+    live(server, story, guide("g"))
 
 
 def _accepted():
@@ -365,12 +365,12 @@ def test_f61_chatwoot_10376_10583_what_waits_is_served_before_what_is_new(server
         tiers = {"old": "new", "older": "new", "vip": "vip"}
         ages = {"old": 20, "older": 10, "vip": 30}
         for name, tier in tiers.items():
-            await world.put(lead(name, tier=tier, occurred_at_ms=BEGIN_MS + ages[name]))
+            await world.put(lead(name, tier=tier, occurred_at_ms=BEGIN_MS - 60_000 + ages[name]))
         assert all(world.state(name).startswith("waiting") for name in tiers)
         served = []
         for held in ("held", "vip", "older"):
             await world.say("lost", held, guide_id="g")
-            await world.put(lead(f"fresh{held}", tier="new", occurred_at_ms=BEGIN_MS + 1_000))
+            await world.put(lead(f"fresh{held}", tier="new"))
             await world.tick()
             served += [name for name in tiers if world.state(name) == "offered g" and name not in served]
             assert world.state(f"fresh{held}").startswith("waiting")
