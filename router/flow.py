@@ -128,7 +128,7 @@ class Flow:
     ) -> list[Outgoing]:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
         told = self._widened(understand(responses, pasts, now_ms, self.reference.policy))
-        moves = await self._leave(told)
+        moves = await self._leave(told, now_ms)
         out: list[Outgoing] = []
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
@@ -172,7 +172,7 @@ class Flow:
             told.requests[row] = replace(request, move=move)
         return told
 
-    async def _leave(self, told: Understood) -> list[tuple[Whom, str, str, int]]:
+    async def _leave(self, told: Understood, now_ms: int) -> list[tuple[Whom, str, str, int]]:
         """Let waiting leads leave for other cells; whom, from where, for where, how often offered."""
         rows = [
             row
@@ -187,10 +187,14 @@ class Flow:
             to = request.move.cell if request.move is not None else None
             moves.append((whom, told.cells[request.cause], to or "", attempt or 0))
         left: list[tuple[Whom, str, str, int]] = []
-        for row, move, (to, brought) in zip(rows, moves, await self.arbiter.leave(moves), strict=True):
+        for row, move, (to, brought) in zip(
+            rows, moves, await self.arbiter.leave(moves, now_ms), strict=True
+        ):
             request = told.requests[row]
-            if to and request.move is not None:
-                told.requests[row] = replace(request, move=replace(request.move, cell=to, brought=brought))
+            if request.move is not None:
+                moved = replace(request.move, cell=to or None, brought=brought)
+                told.requests[row] = replace(request, move=moved)
+            if to:
                 told.cells[request.cause] = to
                 left.append((*move[:2], to, move[3]))
         return left

@@ -110,18 +110,22 @@ class Timers:
         queues = await self.arbiter.waiters(cells, WAITERS_MAX)
         arrivals = [int(waiter.split("|")[2]) for waiters in queues for waiter in waiters]
         self.oldest_ms = min(arrivals, default=None)
-        leads: list[Lead] = []
+        looked: list[tuple[str, str]] = []
         for cell, waiters in zip(cells, queues, strict=True):
             seen = (self.reference.changes, now_ms // LOOK_MS, tuple(waiters))
             if waiters and self._seen.get(cell) != seen:
                 self._seen[cell] = seen
-                leads += [_lead(cell, waiter.split("|", 4)[4]) for waiter in waiters]
-        if leads:
+                looked += [(cell, waiter) for waiter in waiters]
+        if looked:
+            leads = [_lead(cell, waiter.split("|", 4)[4]) for cell, waiter in looked]
             pasts, _ = await self.arbiter.recall(leads)
+            for (cell, waiter), past in zip(looked, pasts, strict=True):
+                if past.cell not in {None, cell}:
+                    await self.arbiter.forget_waiting(cell, waiter, len(past.steps))
             responses = [
                 (self._response(lead, past, "drain", now_ms), past)
-                for lead, past in zip(leads, pasts, strict=True)
-                if (newest := _newest(past)) is not None and newest.state == "waiting"
+                for lead, past, (cell, _) in zip(leads, pasts, looked, strict=True)
+                if past.cell == cell and (newest := _newest(past)) is not None and newest.state == "waiting"
             ]
             fresh = [each for each in responses if each[0].response_id not in self._published]
             await self._publish(await self.flow.placeable(fresh, now_ms), now_ms)

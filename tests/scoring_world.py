@@ -75,6 +75,7 @@ class World:
         roster.guide_offered[rows], roster.guide_answered[rows] = number % 11, number % 11 // 2
         roster.guide_closed[rows], roster.guide_won[rows] = number % 6, number % 6 // 3
         roster.guide_seen_ms[rows] = NOW_MS - number * 86_400_000
+        roster.guide_paused_ms[rows] = NOW_MS + (number % 13 == 5)
         roster.cell_clock[: len(roster.cells)] = [1_000_000 + 300_000 * len(name) for name in roster.cells]
         return roster
 

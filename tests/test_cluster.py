@@ -53,7 +53,19 @@ async def open_up(arbiter, cell, capacity):
 
 
 def offer(cell, lead):
-    return Offer(cell, MARKED, 0, "lead", lead, "d", "g|1|s|0.5", 7, "hq", "1 2 3 7")
+    return Offer(
+        cell=cell,
+        marked=MARKED,
+        rules="1 0 0123 1 1 3 1",
+        kind="lead",
+        lead_id=lead,
+        member_id="m",
+        digest="d",
+        shortlist="g|1|s|0.5000|near",
+        about="7 3 hq near 3 9 0 9",
+        cause=f"lead|{lead}",
+        move="",
+    )
 
 
 async def test_f31_slots_that_move_under_claims_change_nothing(cluster, arbiter):

@@ -346,8 +346,9 @@ def request(brand="b", member_id="m", tier=None):
 
 
 def answer(result, guide_id="g"):
-    stored = f"offered 1 2 3 4 9 {guide_id}|{LEAD}|s1|0.5" if guide_id else "waiting 1 2 3 4 0 hq"
-    return Answer(result, 1, 1, stored)
+    choice = f"{guide_id}|{LEAD}|s1|0.5000|near" if guide_id else "hq|3|5|near"
+    state, start = ("offered", 9) if guide_id else ("waiting", 0)
+    return Answer(result, state, 1, (f"{state} 1 2 3 0 4 {start} lead|l - {choice}",))
 
 
 def test_only_places_that_were_taken_now_are_counted():
@@ -358,7 +359,7 @@ def test_only_places_that_were_taken_now_are_counted():
     world.reference.traffic.count([request()] * len(answers), answers)
     assert world.loads() == {"g": 2, "h": 1}
     assert world.turns() == {"g": 9 + LEAD, "h": 9 + LEAD}
-    world.reference.traffic.change("b/-", "g", 1, 5)
+    world.reference.traffic.change("b/-", "g", 1, 5, "-")
     world.reference.traffic.forget_guesses()
     assert (world.loads(), world.turns()) == ({"g": 1}, {"g": 5})
 
@@ -366,15 +367,15 @@ def test_only_places_that_were_taken_now_are_counted():
 def test_loads_survive_new_columns():
     world = World(store(), guide("g"), guide("h"))
     world.refresh()
-    world.reference.traffic.set_cell("b/-", {"g": 2, "nobody": 7}, {"g": 4, CLOCK: 3})
+    world.reference.traffic.set_cell("b/-", {"g": 2, "nobody": 7}, {"g": 4, CLOCK: 3}, {})
     world.put(store("s0", lat=-31.0), guide("a", store_id="s0"), guide("g", version=2))
     world.refresh()
     assert world.loads() == {"g": 2}
     assert (world.turns(), world.roster.cell_clock.max()) == ({"g": 4}, 3)
-    world.reference.traffic.change("b/-", "g", 0, 4)
-    world.reference.traffic.change("b/-", "a", 1, 2)
+    world.reference.traffic.change("b/-", "g", 0, 4, "-")
+    world.reference.traffic.change("b/-", "a", 1, 2, "-")
     assert world.loads() == {"a": 1}
-    world.reference.traffic.set_cell("b/-", {}, {})
+    world.reference.traffic.set_cell("b/-", {}, {}, {})
     assert world.loads() == {}
 
 
@@ -382,16 +383,92 @@ def test_a_load_counts_in_its_cell_alone_as_it_does_in_redis():
     """Nor is it forgotten when the guide comes back."""
     world = World(store("s1", market="x"), store("s2", market="y"), guide())
     world.refresh()
-    world.reference.traffic.set_cell("b/x", {"g": 3}, {"g": 30})
-    world.reference.traffic.set_cell("b/y", {"g": 1}, {CLOCK: 8})
+    world.reference.traffic.set_cell("b/x", {"g": 3}, {"g": 30}, {})
+    world.reference.traffic.set_cell("b/y", {"g": 1}, {CLOCK: 8}, {})
     assert world.loads() == {"g": 3}
     world.put(guide(version=2, store_id="s2"))
     world.refresh()
     assert world.loads() == {"g": 1}
-    world.reference.traffic.change("b/x", "g", 2, 40)
+    world.reference.traffic.change("b/x", "g", 2, 40, "-")
     world.put(guide(version=3))
     world.refresh()
     assert world.loads() == {"g": 2}
+
+
+RECORD = f"1.500,3.000,0.250,1.000,2,{NOW_MS + 9},{NOW_MS}"
+
+
+def records(world):
+    """What the columns know of each guide who has a record."""
+    names = ("answered", "offered", "won", "closed", "paused_ms", "seen_ms")
+    held = {name: world._column(f"guide_{name}") for name in names}
+    return {guide: tuple(held[name].get(guide, 0) for name in names) for guide in held["seen_ms"]}
+
+
+def test_a_guides_record_and_pause_are_known_and_survive_new_columns():
+    world = World(store(), guide("g"), guide("h"))
+    world.refresh()
+    world.reference.traffic.set_cell("b/-", {}, {}, {"g": RECORD})
+    known = {"g": (1.5, 3.0, 0.25, 1.0, NOW_MS + 9, NOW_MS)}
+    assert records(world) == known
+    world.put(store("s0", lat=-31.0), guide("a", store_id="s0"), guide("g", version=2))
+    world.refresh()
+    assert records(world) == known
+    world.reference.traffic.change("b/-", "g", 0, 0, "-")
+    assert records(world) == {}
+
+
+def test_a_record_counts_in_its_cell_alone_as_it_does_in_redis():
+    world = World(store("s1", market="x"), store("s2", market="y"), guide())
+    world.refresh()
+    world.reference.traffic.set_cell("b/x", {}, {}, {"g": RECORD})
+    world.put(guide(version=2, store_id="s2"))
+    world.refresh()
+    assert records(world) == {}
+    world.put(guide(version=3))
+    world.refresh()
+    assert list(records(world)) == ["g"]
+
+
+def test_f63_who_is_gone_and_still_holds_leads_is_named():
+    """Deleted, at work no more, or of a closed store; nobody else, and nobody without leads."""
+    world = World(
+        store(), store("s2"), *(guide(name) for name in ("g", "h", "i", "j")), guide("k", store_id="s2")
+    )
+    world.refresh()
+    loads = dict.fromkeys(("g", "h", "j", "k", "stranger"), 1)
+    world.reference.traffic.set_cell("b/-", loads, {}, {})
+    assert world.reference.gone_with_leads(["b/-"]) == {"b/-": ["stranger"]}
+    world.remove(GUIDES, "b/g")
+    world.put(guide("h", version=2, active=False), guide("i", version=2, active=False))
+    world.put(store("s2", version=2, active=False))
+    world.refresh()
+    [(cell, gone)] = world.reference.gone_with_leads(["b/-", "b/other"]).items()
+    assert (cell, sorted(gone)) == ("b/-", ["g", "h", "k", "stranger"])
+    world.reference.traffic.set_cell("b/-", {"j": 1}, {}, {})
+    assert world.reference.gone_with_leads(["b/-"]) == {}
+
+
+def test_everything_by_which_a_waiting_lead_may_find_somebody_is_a_change():
+    world = World(store(), guide("g"))
+    seen = [world.reference.changes]
+
+    def changed():
+        seen.append(world.reference.changes)
+        return seen[-1] > seen[-2]
+
+    world.refresh()
+    assert changed()
+    world.refresh()
+    assert not changed()
+    world.put(guide("g", version=2, capacity=9))
+    world.refresh()
+    assert changed()
+    world.put(presence("offline"))
+    world.refresh()
+    assert changed()
+    world.reference.traffic.change("b/-", "g", 1, 0, "-")
+    assert changed()
 
 
 def test_two_workers_tell_by_one_number_whether_they_know_the_same():
@@ -400,11 +477,11 @@ def test_two_workers_tell_by_one_number_whether_they_know_the_same():
     one, other = World(*events), World(*reversed(events))
     for world in (one, other):
         world.refresh()
-        world.reference.traffic.change("b/-", "h", 2, 0)
+        world.reference.traffic.change("b/-", "h", 2, 0, "-")
     assert checksum(one.roster) == checksum(other.roster)
-    other.reference.traffic.change("b/-", "h", 1, 0)
+    other.reference.traffic.change("b/-", "h", 1, 0, "-")
     assert checksum(one.roster) != checksum(other.roster)
-    one.reference.traffic.change("b/-", "h", 7, 0)
+    one.reference.traffic.change("b/-", "h", 7, 0, "-")
     assert (over_capacity(one.roster), over_capacity(other.roster)) == (4, 0)
 
 

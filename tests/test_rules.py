@@ -13,9 +13,20 @@ from hypothesis import strategies as st
 from router.outbox import Outbox
 from router.rules.actions import TEXTS, WHY, action
 from router.rules.dead_letters import dead_letter
-from router.rules.intake import Refusal, read
-from router.rules.offers import NO_DIGEST, Answer, assignment, cell_of_queue, queue_of, stored_answer
-from router.rules.placing import Home, claim_order, offers, proposals, put_back, settle
+from router.rules.intake import Move, Refusal, read
+from router.rules.offers import (
+    NO_DIGEST,
+    Answer,
+    assignments,
+    cell_of_queue,
+    ends_ms,
+    made,
+    queue_of,
+    record_of,
+    record_text,
+    stored_answer,
+)
+from router.rules.placing import Home, claim_order, offers, proposals, put_back, rung_of, settle
 from router.rules.reasons import Reasons, winners
 from scoring.build import build
 from scoring.eligibility import ELIGIBILITY
@@ -27,12 +38,13 @@ from scoring.policy import Policy
 from scoring.rank import rank
 from scoring.requests import columns
 from tests.scoring_world import NOW_MS, world, worlds
-from topics.assignments import Assignment, Decision, Turn
+from topics.assignments import FINAL_STATES, Assignment, Cause, Decision, GuideRecord, Turn
 from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS
 from topics.codec import MESSAGE_BYTES_MAX, decode, encode, partition_of
 from topics.guides import Guide
 from topics.leads import Lead
 from topics.reservations import Reservation
+from topics.responses import Response
 from topics.stores import Store
 
 
@@ -168,6 +180,27 @@ def test_settling_enters_the_cell_and_what_is_known_of_the_member(roster):
     assert wanted.owner_row.tolist() == [roster.guide_row("b", "g3"), -1, -1, -1]
 
 
+def moved(request, action="declined", **more):
+    """What has happened to a request's lead."""
+    response = Response(
+        response_id="r", lead_id=request.lead_id, member_id="m", brand="b", occurred_at_ms=6, action=action
+    )
+    return replace(request, move=Move(response, **more))
+
+
+def test_who_has_given_a_lead_back_is_no_candidate_and_who_only_tells_asks_for_none(roster):
+    events = [lead(str(n), **HERE) for n in range(3)]
+    wanted = columns(events, roster)
+    fresh, back, told = requests(LEADS, *events)
+    batch = [fresh, moved(back, asks=True, tried=("g1", "gone")), moved(told, "accepted")]
+    settle(wanted, batch, [Home("b/ms1", "")] * 3, roster)
+    assert wanted.cell.tolist() == [roster.cell_row("b/ms1")] * 2 + [-1]
+    ranking = rank(wanted, roster, Policy(), NOW_MS)
+    guide = roster.guide_row("b", "g1")
+    found = [ranking.guide_row[a:b].tolist() for a, b in zip(ranking.start, ranking.start[1:], strict=False)]
+    assert found == [[guide], [], []]
+
+
 @pytest.mark.parametrize(
     ("event", "cell", "queue"),
     [
@@ -175,12 +208,36 @@ def test_settling_enters_the_cell_and_what_is_known_of_the_member(roster):
         (lead(store_id="s9"), "b/-", "@hq/store/s9"),
         (lead(), "b/%E4%B8%8A", "%E4%B8%8A"),
         (lead(), "b/-", "@hq"),
+        (lead(price_zone="full"), "b/x", "x/zone/full"),
+        (
+            lead(needs=("suits", "上/b", "a|c"), store_id="s"),
+            "b/x",
+            "x/store/s/needs/%E4%B8%8A%2Fb+a%7Cc+suits",
+        ),
+        (lead(in_stock=("s",), price_zone="special"), "b/x", "x/zone/special/stock"),
     ],
 )
-def test_a_queue_is_named_after_where_a_lead_waits(event, cell, queue):
+def test_a_queue_is_named_after_where_a_lead_waits_and_who_may_serve_it(event, cell, queue):
     [request] = requests(LEADS, event)
     assert queue_of(request, cell) == queue
     assert cell_of_queue("b", queue) == cell
+    assert not set("| ") & set(queue)
+
+
+@pytest.mark.parametrize("rung", ["region", "hq"])
+def test_further_up_the_ladder_a_lead_waits_for_no_store(rung):
+    [request] = requests(LEADS, lead(store_id="s", needs=("suits",)))
+    assert queue_of(request, "b/x", rung) == f"x/{rung}/needs/suits"
+    assert cell_of_queue("b", f"x/{rung}/needs/suits") == "b/x"
+
+
+@given(st.lists(st.text(min_size=1, max_size=64), max_size=16), st.randoms())
+def test_who_needs_the_same_waits_in_the_same_queue_whose_name_is_bounded(needs, random):
+    one, other = lead(needs=tuple(needs)), lead(needs=tuple(random.sample(needs, len(needs))))
+    [name, same] = [queue_of(request, "b/x") for request in requests(LEADS, one, other)]
+    assert name == same
+    assert len(name) < 512
+    assert not set("| ") & set(name)
 
 
 @given(st.none() | st.text(min_size=1, max_size=64), st.sampled_from((None, "s1", "store")))
@@ -211,32 +268,46 @@ def decided(around, policy):
     asked = offers(batch, homes, wanted, ranking, roster, policy, ["new"] * len(batch), NOW_MS)
     answers = []
     for row, each in enumerate(asked):
-        entries = each.shortlist.split()[row % 3 == 2 :]
-        state, start, choice = ("offered", row, entries[0]) if entries else ("waiting", 0, each.queue)
-        result = "ok" if entries else "waiting"
-        answers.append(Answer(result, 1, int(bool(entries)), f"{state} {each.terms} {start} {choice}"))
+        answers.append(answer_of(each, each.shortlist.split()[row % 3 == 2 :], row))
     why = reasons(ranking, wanted, roster, policy, NOW_MS)
     why = explain(why, policy.runners_up, winners(batch, answers, roster))
     return roster, batch, homes, ranking, asked, answers, why
+
+
+def answer_of(asked, entries, start):
+    """The answer of a claim that finds room with the first of the entries."""
+    arrival_ms, tier, queue, rung, policy, offer_by, remind, wait_by = asked.about.split()
+    now_ms = asked.rules.split()[0]
+    if entries:
+        step = f"offered 1 {now_ms} {offer_by} {remind} {policy} {start} {asked.cause} - {entries[0]}"
+        return Answer("ok", "offered", 1, (step,))
+    choice = f"{queue}|{tier}|{arrival_ms}|{rung}"
+    step = f"waiting 0 {now_ms} {wait_by} 0 {policy} 0 {asked.cause} - {choice}"
+    return Answer("waiting", "waiting", 1, (step,))
 
 
 @settings(deadline=None, max_examples=30)
 @example(world(3))
 @given(worlds())
 def test_an_offer_holds_the_ranking_and_its_terms(around):
-    policy = Policy(version=7, respond_s={"new": 60})
+    policy = Policy(version=7, respond_s={"new": 60}, ladder_s={"near": 90}, silent_max=4, pause_s=50)
     roster, batch, homes, ranking, asked, _, _ = decided(around, policy)
     for row, (request, home, each) in enumerate(zip(batch, homes, asked, strict=True)):
         arrival_ms = request.event.occurred_at_ms
-        assert each.terms == f"{NOW_MS} {NOW_MS + 60_000} 7 {arrival_ms}"
+        queue = queue_of(request, home.cell)
+        limits = f"{NOW_MS + 60_000} {NOW_MS + 30_000} {NOW_MS + 90_000}"
+        assert each.about == f"{arrival_ms} 2 {queue} near 7 {limits}"
         assert (each.cell, each.kind, each.lead_id) == (home.cell, request.kind, request.lead_id)
-        assert (each.digest, each.arrival_ms) == (request.digest or NO_DIGEST, arrival_ms)
+        assert (each.digest, each.member_id) == (request.digest or NO_DIGEST, request.event.member_id)
+        assert (each.cause, each.move) == (f"{request.kind}|{request.lead_id}", "")
         entries = [entry.split("|") for entry in each.shortlist.split()]
         rows = range(ranking.start[row], ranking.start[row + 1])
         assert [entry[0] for entry in entries] == [roster.guide_ids[ranking.guide_row[n]] for n in rows]
-        assert each.horizon == policy.fair_horizon * LEAD
-        for guide, step, store_id, score, *owner in entries:
-            assert owner == (["o"] if guide == home.owner_id else [])
+        age_up_ms, half_life_ms = 3_600_000, 30 * 86_400_000
+        assert each.rules == f"{NOW_MS} {policy.fair_horizon * LEAD} 0123 {age_up_ms} {half_life_ms} 4 50000"
+        for guide, step, store_id, score, rung in entries:
+            near = "store" if store_id == request.event.store_id else "near"
+            assert rung == ("owner" if guide == home.owner_id else near)
             guide_row = roster.guide_row(request.event.brand, guide)
             assert store_id == roster.store_ids[roster.guide_store[guide_row]]
             assert int(step) == roster.guide_step[guide_row]
@@ -251,7 +322,7 @@ def test_a_decision_says_why(around):
     roster, batch, _, ranking, _, answers, why = decided(around, Policy())
     said = Reasons(ranking, why, roster)
     for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
-        made = assignment(request, answer)
+        [made] = assignments(request, answer)
         reasons = said.decision(made, row)
         assert decode(Decision, encode(reasons)) == reasons
         assert decode(Assignment, encode(made)) == made
@@ -270,23 +341,46 @@ def test_a_decision_says_why(around):
             assert reasons.score - other.score == pytest.approx(other.margin, abs=2e-4)
 
 
-STORED = "offered 1000 61000 7 5 40 g1|30|s1|0.5000"
+STORED = "offered 1 1000 61000 31000 7 40 lead|l - g1|30|s1|0.5000|near"
+WAITING = "waiting 0 1000 61000 0 7 0 lead|l - x/store/s1|3|5|near"
+RECORD = "1.500,2.250,0.000,1.000,1,0,70000"
 
 
 def test_an_assignment_is_made_of_the_stored_answer_and_its_replay_is_the_same():
     [request] = requests(LEADS, lead(lat=1.0, lon=2.0))
-    first = assignment(request, Answer("ok", 1, 1, STORED))
-    assert first == assignment(request, Answer("replay", 1, 1, STORED))
+    [first] = assignments(request, Answer("ok", "offered", 1, (STORED,)))
+    assert [first] == assignments(request, Answer("replay", "offered", 1, (STORED,)))
     assert (first.state, first.guide_id, first.store_id, first.score) == ("offered", "g1", "s1", 0.5)
     assert (first.at_ms, first.respond_by_ms, first.policy_version, first.lead_at_ms) == (1000, 61000, 7, 5)
     assert (first.seq, first.attempt, first.cause.kind, first.cause.id) == (1, 1, "lead", "l")
-    assert first.queue is None
+    assert (first.queue, first.rung, first.remind_at_ms) == (None, "near", 31000)
     assert first.turn == Turn(start=40, end=70)
-    waiting = assignment(request, Answer("waiting", 1, 0, "waiting 1000 61000 7 5 0 x/store/s1"))
+    [waiting] = assignments(request, Answer("waiting", "waiting", 1, (WAITING,)))
     assert (waiting.state, waiting.queue, waiting.guide_id, waiting.action) == (
         *("waiting", "x/store/s1", None, None),
     )
     assert (waiting.at_ms, waiting.attempt, waiting.respond_by_ms) == (1000, 0, 61000)
+    assert (waiting.tier, waiting.rung, waiting.lead_at_ms) == ("prospect", "near", 5)
+
+
+def test_the_first_record_of_a_lead_tells_what_was_asked_for_and_the_later_ones_are_small():
+    """The first is all that is needed to route the lead again; the others stay within 250 bytes."""
+    [request] = requests(LEADS, lead("l" * 30, lat=1.0, lon=2.0, needs=("suits",)))
+    [booked] = requests(RESERVATIONS, reservation())
+    expired = f"expired 1 61000 0 0 7 0 response|t.1 {RECORD} g1|0|s1"
+    first, second, third = assignments(
+        request, Answer("ok", "waiting", 1, (STORED, expired, WAITING.replace("lead|l", "response|t.1")))
+    )
+    assert (first.lead, first.digest, first.reservation) == (request.event, request.digest, None)
+    assert (second.lead, second.digest, third.lead) == (None, None, None)
+    assert (second.guide_id, second.store_id, second.record) == ("g1", "s1", record_of(RECORD))
+    assert (second.cause, third.cause) == (Cause(kind="response", id="t.1"),) * 2
+    assert [each.seq for each in (first, second, third)] == [1, 2, 3]
+    seen = "seen 1 61000 0 0 7 0 response|t.1 - g1|0|s1"
+    [later] = assignments(request, Answer("ok", "seen", 2, (seen,)))
+    assert len(encode(later)) <= 250
+    [visit] = assignments(booked, Answer("ok", "offered", 1, (STORED,)))
+    assert (visit.reservation, visit.lead) == (booked.event, None)
 
 
 @settings(deadline=None, max_examples=20)
@@ -295,56 +389,130 @@ def test_an_assignment_is_made_of_the_stored_answer_and_its_replay_is_the_same()
 def test_the_log_tells_what_the_claim_has_stored(around):
     _, batch, _, _, _, answers, _ = decided(around, Policy(version=7))
     for request, answer in zip(batch, answers, strict=True):
-        made = decode(Assignment, encode(assignment(request, answer)))
-        assert stored_answer(made) == answer.stored
+        logged = [decode(Assignment, encode(each)) for each in assignments(request, answer)]
+        assert tuple(map(stored_answer, logged)) == answer.steps
+
+
+ids = st.text("abc.-@_", min_size=1, max_size=9)
+words = {
+    "attempt": st.integers(0, 9),
+    "at_ms": st.integers(1, 2**45),
+    "by_ms": st.integers(1, 2**45),
+    "policy": st.integers(0, 9),
+    "cause": st.builds("response|{}".format, ids),
+}
+
+
+@given(
+    st.sampled_from(("accepted", "contacted", "visited", "won", "lost", "declined", "expired", "returned")),
+    st.builds("{attempt} {at_ms} {by_ms} 0 {policy} 0 {cause}".format_map, st.fixed_dictionaries(words)),
+    st.sampled_from(("-", RECORD, "0.000,1.000,0.000,0.000,3,9,8")),
+    st.integers(1, 99),
+)
+def test_the_log_tells_every_step_as_it_was_stored(state, middle, record, seq):
+    [request] = requests(LEADS, lead())
+    step = f"{state} {middle} {record} g|0|s"
+    [logged] = assignments(request, Answer("ok", state, seq, (step,)))
+    logged = decode(Assignment, encode(logged))
+    assert stored_answer(logged) == step
+    assert made(step).guide_id is None
+    assert logged.turn is None
+
+
+@given(
+    st.builds(
+        GuideRecord,
+        answered=st.floats(0, 1e6),
+        offered=st.floats(0, 1e6),
+        won=st.floats(0, 1e6),
+        closed=st.floats(0, 1e6),
+        silent=st.integers(0, 999),
+        paused_until_ms=st.integers(0, 2**45),
+        at_ms=st.integers(0, 2**45),
+    )
+)
+def test_a_guides_record_is_the_same_in_redis_and_in_the_log(record):
+    text = record_text(record)
+    assert record_text(record_of(text)) == text
+    assert record_text(decode(GuideRecord, encode(record_of(text)))) == text
+
+
+def test_the_next_thing_is_due_for_every_lead_that_is_not_over():
+    [request] = requests(LEADS, lead())
+
+    def due_ms(step):
+        [record] = assignments(request, Answer("ok", step.split()[0], 2, (step,)))
+        return ends_ms(record)
+
+    assert due_ms(STORED) == 31000  # the reminder comes first
+    assert due_ms(STORED.replace(" 31000 ", " 0 ")) == 61000
+    assert due_ms(WAITING) == 61000
+    assert due_ms("accepted 1 1000 9000 0 7 0 response|r - g|0|s") == 9000
+    # of a moment: if the record behind it is lost, it is due at once
+    assert due_ms("expired 1 1000 0 0 7 0 response|r - g|0|s") == 1000
+    for state in FINAL_STATES:
+        assert due_ms(f"{state} 1 1000 0 0 7 0 response|r - g|0|s") is None
 
 
 def test_the_members_own_guide_is_told_so_whoever_asks_again():
     [request] = requests(LEADS, lead(lat=1.0, lon=2.0))
-    made = assignment(request, Answer("replay", 1, 1, f"{STORED}|o"))
-    assert made.action.code == "contact.owner"
-    assert stored_answer(made) == f"{STORED}|o"
+    step = STORED.replace("|near", "|owner")
+    [record] = assignments(request, Answer("replay", "offered", 1, (step,)))
+    assert record.action.code == "contact.owner"
+    assert stored_answer(record) == step
 
 
-def test_the_guide_of_an_answer():
-    assert Answer("ok", 1, 1, STORED).guide_id == "g1"
-    assert Answer("ok", 1, 1, STORED).turn_start == 40
-    assert Answer("waiting", 1, 0, "waiting 1 2 3 4 store/s").guide_id is None
+def test_the_guide_of_an_answer_is_whoever_was_offered_the_lead_by_it():
+    offered = Answer("ok", "offered", 1, (STORED,)).offered
+    assert (offered.guide_id, offered.start) == ("g1", 40)
+    assert Answer("waiting", "waiting", 1, (WAITING,)).offered is None
+    reminded = "offered 1 1000 61000 0 7 0 response|t.1 - g1|0|s1"
+    assert Answer("ok", "offered", 2, (reminded,)).offered is None
+    expired = f"expired 1 61000 0 0 7 0 response|t.1 {RECORD} g0|0|s1"
+    assert Answer("ok", "offered", 2, (expired, STORED)).offered.guide_id == "g1"
+
+
+@pytest.mark.parametrize("rung", ["near", "region", "hq"])
+def test_a_lead_that_waits_looks_as_far_as_its_move_says(rung):
+    [request] = requests(LEADS, lead())
+    assert rung_of(request) == "near"
+    assert rung_of(moved(request, "expired", asks=True, rung=rung)) == rung
 
 
 # --- actions -----------------------------------------------------------------------------------------------
 
 
-@example(needs=("x" * 64,) * 16, within_ms=7 * 86_400_000, named="s1", is_owner=False, booked=True)
+@example(needs=("x" * 64,) * 16, within_ms=7 * 86_400_000, named="s1", rung="near", booked=True)
 @given(
     needs=st.lists(st.text(min_size=1, max_size=64), max_size=16).map(tuple),
     within_ms=st.integers(0, 7 * 86_400_000),
     named=st.sampled_from((None, "s1", "s2")),
-    is_owner=st.booleans(),
+    rung=st.sampled_from(("owner", "store", "near", "region", "hq")),
     booked=st.booleans(),
 )
-def test_an_action_is_one_sentence_within_its_limits(needs, within_ms, named, is_owner, booked):
+def test_an_action_is_one_sentence_within_its_limits(needs, within_ms, named, rung, booked):
     event = reservation(needs=needs, store_id=named or "s2") if booked else lead(needs=needs, store_id=named)
-    made = action(event, "s1", within_ms, is_owner=is_owner)
-    code, why = made.code.split(".")
+    sentence = action(event, "s1", within_ms, rung)
+    code, why = sentence.code.split(".")
     assert code == ("receive" if booked else "contact")
-    assert why == ("owner" if is_owner else "store" if event.store_id == "s1" else "near")
-    assert WHY[why] in made.text
-    whole = with_action(made)
+    assert why == ("owner" if rung == "owner" else "store" if event.store_id == "s1" else "near")
+    assert WHY[why] in sentence.text
+    whole = with_action(sentence)
     assert decode(Assignment, encode(whole)) == whole
 
 
-def with_action(made):
+def with_action(sentence):
     [request] = requests(LEADS, lead())
-    record = assignment(request, Answer("ok", 1, 1, STORED))
-    return Assignment(**{name: getattr(record, name) for name in record.__struct_fields__} | {"action": made})
+    [record] = assignments(request, Answer("ok", "offered", 1, (STORED,)))
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    return Assignment(**fields | {"action": sentence})
 
 
 def test_t01_an_action_names_no_guide_and_no_member():
     """What a guide reads holds nobody's id but the lead's own."""
     event = Lead(lead_id="l", member_id="member-77", brand="brand-77", occurred_at_ms=1, group_id="group-77")
-    for is_owner in (True, False):
-        text = action(event, "store-77", 60_000, is_owner=is_owner).text
+    for rung in ("owner", "near"):
+        text = action(event, "store-77", 60_000, rung).text
         assert "77" not in text
     assert all(set("{}") & set(text) for text in TEXTS.values())
 
@@ -418,8 +586,8 @@ OUT = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS)
 
 def test_winners_are_rows_of_the_roster(roster):
     batch = requests(LEADS, lead("a"), lead("b"), lead("c"))
-    answers = [Answer("ok", 1, 1, STORED), Answer("waiting", 1, 0, "waiting 1 2 3 4 0 hq")]
-    answers.append(Answer("replay", 1, 1, STORED.replace("g1", "gone")))
+    answers = [Answer("ok", "offered", 1, (STORED,)), Answer("waiting", "waiting", 1, (WAITING,))]
+    answers.append(Answer("replay", "offered", 1, (STORED.replace("g1", "gone"),)))
     rows = winners(batch, answers, roster)
     assert rows.tolist() == [roster.guide_row("b", "g1"), -1, -1]
     assert rows.dtype == np.int32

@@ -126,6 +126,7 @@ def may_take(world, event, guide, store, policy):
         "present": (guide.brand, guide.guide_id) not in offline,
         "leave": not any(span.from_ms <= NOW_MS < span.to_ms for span in guide.leave),
         "capacity": int(guide.guide_id[1:]) % 4 < capacity,
+        "paused": int(guide.guide_id[1:]) % 13 != 5,
         "price_zone": bool(zones(guide, store) & ({price_zone} if price_zone else {"full", "special"})),
         "skills": all(guide.skills.get(need, 0) >= policy.skill_level_min for need in event.needs),
         "stock": not getattr(event, "in_stock", ()) or store.store_id in event.in_stock,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from random import Random, SystemRandom
 
 import pytest
@@ -27,21 +29,29 @@ from tests.simulation.world import BEGIN_MS
 SEEDS, CHUNK = 2080, 130
 
 
-def check_all(seeds):
-    failed = {seed: found for seed in seeds if (found := check(seed))}
+@pytest.fixture(scope="module")
+def two_processes():
+    """Seeds hang on nothing but themselves: two at a time."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def check_all(pool, seeds):
+    outcomes = zip(seeds, pool.map(check, seeds, chunksize=5), strict=True)
+    failed = {seed: found for seed, found in outcomes if found}
     assert not failed, "\n".join(
         f"make simulate SEED={seed}: {'; '.join(found)}" for seed, found in failed.items()
     )
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_every_schedule_of_faults_ends_well(first):
-    check_all(range(first, first + CHUNK))
+def test_every_schedule_of_faults_ends_well(two_processes, first):
+    check_all(two_processes, range(first, first + CHUNK))
 
 
 @pytest.mark.skipif("CI" in os.environ, reason="what fails there must fail here as well")
-def test_schedules_that_nobody_has_seen_end_well():
-    check_all(SystemRandom().sample(range(SEEDS, 10**9), 30))
+def test_schedules_that_nobody_has_seen_end_well(two_processes):
+    check_all(two_processes, SystemRandom().sample(range(SEEDS, 10**9), 30))
 
 
 def test_a_seed_gives_the_same_run_to_the_byte_in_every_process():
@@ -160,7 +170,7 @@ class Cases:
 
     def _leave(self):
         cell = self.rng.choice(self.CELLS)
-        names, args = [keys.waiting(cell), keys.due(cell)], []
+        names, args = [keys.waiting(cell), keys.due(cell)], [self.now_ms + self.rng.choice((0, 100))]
         for lead in self._some(self.LEADS):
             names.append(keys.lead(cell, "lead", lead))
             args += (f"lead|{lead}|m-{lead}", self.rng.choice(self.CELLS), self.rng.randint(0, 1))

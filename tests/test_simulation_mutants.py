@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from router.delivery import EXIT_BUG, Delivery
 from router.errors import EffectError, OutageError
 from router.outbox import Outbox
 from router.reference import Reference
+from router.rules import placing
 from router.rules.intake import Refusal
 from router.state import keys
 from router.state.arbiter import Arbiter
@@ -123,20 +125,19 @@ def a_stored_answer_is_not_published_again(patch):
 
 
 def every_claim_is_a_new_one(patch):
-    claim = scripts._claim
+    """The same lead once more is offered once more."""
 
-    def anew(db, keys, *rest):
-        db.data.pop(keys[-1], None)
-        return claim(db, keys, *rest)
+    def anew(cell, key, *rest, claim=scripts._claim):
+        if not rest[-1][5]:
+            cell.db.data.pop(key, None)
+        return claim(cell, key, *rest)
 
     patch.setattr(scripts, "_claim", anew)
 
 
 def other_content_is_not_compared(patch):
-    claim = scripts._claim
-
-    def same_digest(db, keys, remember_ms, ask, chosen):
-        return claim(db, keys, remember_ms, [ask[0], b"-", *ask[2:]], chosen)
+    def same_digest(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
+        return claim(cell, key, remember_ms, rules, (ask[0], b"-", *ask[2:]))
 
     patch.setattr(scripts, "_claim", same_digest)
 
@@ -167,8 +168,8 @@ def a_cell_is_not_remembered(patch):
 
 def an_older_capacity_counts(patch):
     def set_capacity(db, keys, args):
-        for i in range(0, len(args), 3):
-            db.hset(keys[0], {args[i]: args[i + 1] + b":" + args[i + 2]})
+        for guide, version, room in zip(args[1::3], args[2::3], args[3::3], strict=True):
+            db.hset(keys[0], {guide: version + b":" + room})
 
     patch.setitem(scripts.SCRIPTS, "set_capacity", set_capacity)
 
@@ -326,6 +327,107 @@ def capacities_are_not_told_again(patch):
     patch.setattr(Reference, "untell", lambda _: None)
 
 
+def a_response_counts_as_often_as_it_comes(patch):
+    """The step that a worker took before it died is never published."""
+
+    def anew(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
+        made = scripts.Claim(cell, key, remember_ms, rules, ask)
+        if ask[5]:
+            for step in made.steps:
+                step[7] = b"" if step[7] == made.cause else step[7]
+            return made.answer()
+        return claim(cell, key, remember_ms, rules, ask)
+
+    patch.setattr(scripts, "_claim", anew)
+
+
+def says(patch, change):
+    """Another move than the one that came."""
+
+    def other(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
+        move = b" ".join(change(*ask[5].split(b" ", 2))) if ask[5] else b""
+        return claim(cell, key, remember_ms, rules, (*ask[:5], move))
+
+    patch.setattr(scripts, "_claim", other)
+
+
+def the_attempt_is_not_checked(patch):
+    says(patch, lambda _, guide, moves: (b"-", guide, moves))
+
+
+def the_guide_is_not_checked(patch):
+    says(patch, lambda attempt, _, moves: (attempt, b"-", moves))
+
+
+def what_has_not_come_to_its_end_expires(patch):
+    says(patch, lambda attempt, guide, moves: (attempt, guide, moves.removeprefix(b"! ")))
+
+
+def a_due_time_is_not_restored(patch):
+    patch.setattr(scripts, "_restore_due", lambda *_: None)
+
+
+def a_due_time_is_not_written_anew(patch):
+    def first_only(self, keep_time=scripts.Claim.keep_time):
+        if not self.seq:
+            keep_time(self)
+
+    patch.setattr(scripts.Claim, "keep_time", first_only)
+
+
+def a_due_time_is_forgotten_though_it_is_another_one_by_now(patch):
+    def forget(db, keys, args):
+        return sum(db.zrem(keys[0], member) for member in args[::2])
+
+    patch.setitem(scripts.SCRIPTS, "forget", forget)
+
+
+def a_due_time_is_forgotten_before_the_broker_has_it(patch):
+    async def due(self, names, now_ms, most, due=Arbiter.due):
+        found = await due(self, names, now_ms, most)
+        for name, members in zip(names, found, strict=True):
+            if members:
+                await self.forget_due(name, members)
+        return found
+
+    patch.setattr(Arbiter, "due", due)
+
+
+def what_comes_before_its_lead_is_dropped(patch):
+    async def nothing(*_):
+        pass
+
+    patch.setattr(Arbiter, "park", nothing)
+
+
+def nobody_is_told_what_became_of_a_response(patch):
+    async def nothing(*_):
+        pass
+
+    patch.setattr(Arbiter, "tell_outcomes", nothing)
+
+
+def a_place_is_not_given_back(patch):
+    patch.setattr(scripts.Claim, "let_go", lambda *_: None)
+
+
+def who_has_given_a_lead_back_gets_it_again(patch):
+    """Neither the script nor the ranking remembers."""
+
+    def place(self, only=None, place=scripts.Claim.place):
+        self.tried.clear()
+        return place(self, only)
+
+    def settle(wanted, batch, homes, roster, settle=placing.settle):
+        forgetful = [
+            replace(each, move=replace(each.move, tried=())) if each.move else each for each in batch
+        ]
+        settle(wanted, forgetful, homes, roster)
+
+    patch.setattr(scripts.Claim, "place", place)
+    patch.setattr("router.flow.settle", settle)
+
+
 #: What is taken away, and words of the problem by which it must be found.
 MUTANTS = {
     acknowledged_before_the_work: "lost:",
@@ -361,11 +463,24 @@ MUTANTS = {
     what_is_lost_on_the_way_is_not_missed: "open attempts:",
     the_record_that_was_brought_first_is_kept: "journeys:",
     capacities_are_not_told_again: "capacities:",
+    a_response_counts_as_often_as_it_comes: "open attempts:",
+    the_attempt_is_not_checked: "moves: of another offer",
+    the_guide_is_not_checked: "moves: not theirs",
+    what_has_not_come_to_its_end_expires: "moves: before its time",
+    a_due_time_is_not_restored: "due:",
+    a_due_time_is_not_written_anew: "due:",
+    a_due_time_is_forgotten_though_it_is_another_one_by_now: "due:",
+    a_due_time_is_forgotten_before_the_broker_has_it: "due:",
+    what_comes_before_its_lead_is_dropped: "responses: nobody told",
+    nobody_is_told_what_became_of_a_response: "responses: nobody told",
+    a_place_is_not_given_back: "open attempts:",
+    who_has_given_a_lead_back_gets_it_again: "moves: back to who",
 }
 #: Where a mutant is caught that no seed below the limit catches.
 RARE = {
-    what_is_lost_on_the_way_is_not_missed: (5881,),
-    what_follows_a_batch_given_up_is_delivered: (139,),
+    what_is_lost_on_the_way_is_not_missed: (13865,),
+    the_record_that_was_brought_first_is_kept: (156,),
+    the_attempt_is_not_checked: (317,),
 }
 
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,8 @@ from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.replay import Replay
 from router.rules.charge import Charge, Standing
-from router.rules.offers import Answer, Offer
+from router.rules.lifecycle import ACTIONS, moves
+from router.rules.offers import MOMENTS, Answer, Offer, made
 from router.rules.ownership import Contract, Fact, Loan, follow
 from router.rules.placing import Home, Proposal
 from router.rules.restoring import Restored
@@ -30,7 +32,10 @@ from router.state.members import GUIDES_MAX
 from router.state.redis import Call, Scripts
 from scoring.fairness import LEAD, claimed
 from scoring.layout import cell_name
+from scoring.policy import Policy
 from tests.parts import MissingPartError, RealCluster, RealRedis
+from topics.assignments import FINAL_STATES, LIVE_STATES
+from topics.responses import GuideAction
 
 CELL = "b/m"
 NOW_MS = 1_790_000_000_000
@@ -84,11 +89,58 @@ async def open_up(arbiter, *rows):
     assert await arbiter.mark(cells, await arbiter.begin(cells, "token"))
 
 
+#: The clock of the stories, and what holds in them: leads age by a tier in this time, two silent offers are
+#: a pause.
+NOW_MS, AGE_UP_MS, HALF_LIFE_MS, SILENT_MAX, PAUSE_MS = 1_000, 100, 10_000, 2, 400
+OFFER_MS, REMIND_MS, WAIT_MS = 50, 20, 70
+
+
 def offer(
-    lead="l", shortlist=(), *, cell=CELL, digest="d", arrival_ms=7, queue="hq", terms="1 2 3 7", marked=True
+    lead="l",
+    shortlist=(),
+    *,
+    cell=CELL,
+    digest="d",
+    arrival_ms=7,
+    queue="hq",
+    tier=3,
+    rung="near",
+    now_ms=NOW_MS,
+    policy=5,
+    marked=True,
+    cause="",
+    move="",
 ):
-    entries = " ".join(f"{guide}|{LEAD}|s|0.5" for guide in shortlist)
-    return Offer(cell, marked, HORIZON, "lead", lead, digest, entries, arrival_ms, queue, terms)
+    """A fresh lead; with a ``cause`` and a ``move`` something that happens to it."""
+    return Offer(
+        cell=cell,
+        marked=marked,
+        rules=f"{now_ms} {HORIZON} 0123 {AGE_UP_MS} {HALF_LIFE_MS} {SILENT_MAX} {PAUSE_MS}",
+        kind="lead",
+        lead_id=lead,
+        member_id="m",
+        digest=digest,
+        shortlist=" ".join(f"{guide}|{LEAD}|s|0.5|near" for guide in shortlist),
+        about=f"{arrival_ms} {tier} {queue} {rung} {policy} {now_ms + OFFER_MS} {now_ms + REMIND_MS} "
+        f"{now_ms + WAIT_MS}",
+        cause=cause or f"lead|{lead}",
+        move=move,
+    )
+
+
+POLICY = Policy(limit_s={"accepted": 1, "contacted": 2, "visited": 3})
+
+
+def move(action, *, guide="-", attempt="-", now_ms=NOW_MS, over=False):
+    """What an action may bring, as the rules have it."""
+    return f"{attempt} {guide} {moves(action, now_ms, POLICY, over_ms=now_ms + 2_500, over=over)}"
+
+
+def response(number, action, lead="l", shortlist=(), *, cell=CELL, now_ms=NOW_MS, **more):
+    """Something that happens to a lead; ``guide`` and ``attempt`` say who says so of which offer."""
+    about = {name: more.pop(name) for name in ("queue", "tier", "rung", "arrival_ms") if name in more}
+    text = move(action, now_ms=now_ms, **more)
+    return offer(lead, shortlist, cell=cell, now_ms=now_ms, cause=f"response|{number}", move=text, **about)
 
 
 def ask(arbiter):
@@ -116,88 +168,260 @@ async def dump(arbiter):
 
 # Prefixes of each other, and what sorts around the separator: a range must hold exactly one guide's attempts.
 GUIDES = ("g", "g1", "g-", "g.x", "gz", "@")
-offers_drawn = st.lists(
-    st.builds(
-        offer,
-        lead=st.sampled_from([f"l{n}" for n in range(12)]),
-        shortlist=st.lists(st.sampled_from((*GUIDES, "stranger")), max_size=4),
-        cell=st.sampled_from((CELL, CELL, "b/n")),
-        digest=st.sampled_from(("d", "d", "d", "other")),
-        arrival_ms=st.integers(0, 2**45),
-        queue=st.sampled_from(("hq", "store/s", "market/%E4%B8%AD")),
-    ),
-    max_size=15,
+LEADS = [f"l{n}" for n in range(4)]
+QUEUES = ("hq", "store/s", "market/%E4%B8%AD")
+shortlists = st.permutations((*GUIDES, "stranger")).map(lambda names: names[:4]) | st.just([])
+cells = st.sampled_from((CELL, CELL, CELL, CELL, "b/n"))
+fresh_drawn = st.builds(
+    offer,
+    lead=st.sampled_from(LEADS),
+    shortlist=shortlists,
+    cell=cells,
+    digest=st.sampled_from(("d", "d", "d", "other")),
+    arrival_ms=st.integers(NOW_MS - 300, NOW_MS),
+    queue=st.sampled_from(QUEUES),
+    tier=st.integers(0, 3),
 )
+moves_drawn = st.builds(
+    response,
+    st.integers(1, 40),
+    st.sampled_from(ACTIONS),
+    lead=st.sampled_from(LEADS),
+    shortlist=shortlists,
+    cell=cells,
+    guide=st.sampled_from(("-",) * 4 + ("the holder",) * 4 + GUIDES),
+    attempt=st.sampled_from(("-", "-", "-", 1, 2)),
+    over=st.sampled_from((False, False, False, True)),
+    queue=st.sampled_from(("hq", "market/%E4%B8%AD")),
+)
+offers_drawn = st.lists(fresh_drawn | moves_drawn | moves_drawn, max_size=15)
 
 
 class Model:
-    """What claims promise, in memory."""
+    """What claims promise, in memory: the story of every lead, step by step."""
 
     def __init__(self, capacity):
-        self.capacity, self.load = capacity, Counter()
-        self.answers, self.waiting, self.open = {}, {}, set()
-        self.turns, self.clocks = Counter(), Counter()
+        self.capacity, self.stories, self.digests = capacity, {}, {}
+        self.turns, self.clocks, self.records = Counter(), Counter(), {}
+        self.places = {}
+
+    def load(self, cell, guide):
+        held = [story[-1] for (at, _), story in self.stories.items() if at == cell]
+        return sum(step.state in LIVE_STATES and step.choice[0] == guide for step in held)
+
+    def waits(self, cell):
+        """Waiting leads of a cell: what the queue orders them by."""
+        return {
+            lead: story[-1].choice
+            for (at, lead), story in self.stories.items()
+            if at == cell and story[-1].state == "waiting"
+        }
 
     def claim(self, asked):
+        self.asked, self.now_ms = asked, int(asked.rules.split()[0])
         identity = (asked.cell, asked.lead_id)
-        if identity in self.answers:
-            digest, first = self.answers[identity]
-            return replace(first, result="replay" if digest == asked.digest else "conflict")
-        for entry in asked.shortlist.split():
-            place = (asked.cell, entry.split("|")[0])
-            if self.load[place] < self.capacity.get(place, 0):
-                self.load[place] += 1
-                self.open.add((*place, asked.lead_id))
-                made = claimed(self.turns[place], self.clocks[asked.cell], LEAD, HORIZON)
-                self.turns[place], self.clocks[asked.cell] = made.turn, made.clock
-                answer = Answer("ok", 1, 1, f"offered {asked.terms} {made.start} {entry}")
-                break
+        story = self.stories.get(identity, [])
+        before = [seq for seq, step in enumerate(story, 1) if step.cause == asked.cause]
+        if not asked.move and story and self.digests[identity] != asked.digest:
+            return Answer("conflict", story[-1].state, len(story))
+        if before:
+            steps = tuple(self.places[(*identity, seq)] for seq in before)
+            return Answer("replay", made(steps[-1]).state, before[0], steps)
+        known = len(story)
+        if asked.move:
+            result = self.moved(story) if story else "late"
         else:
-            self.waiting[asked.cell, f"{asked.queue}|lead|{asked.lead_id}"] = asked.arrival_ms
-            answer = Answer("waiting", 1, 0, f"waiting {asked.terms} 0 {asked.queue}")
-        self.answers[identity] = (asked.digest, answer)
-        return answer
+            self.digests[identity] = asked.digest
+            result = "ok" if not self.behind() and self.place(story) else self.wait(story)
+        steps = tuple(self.places[(*identity, seq)] for seq in range(known + 1, len(story) + 1))
+        if story:
+            self.stories[identity] = story
+        return Answer(result, story[-1].state if story else "", known + bool(steps), steps)
+
+    def about(self):
+        return self.asked.about.split()
+
+    def write(self, story, *words):
+        """One more step, its cause and policy filled in."""
+        state, attempt, by_ms, remind_ms, start, record, choice = words
+        times, cause = f"{self.now_ms} {by_ms} {remind_ms}", self.asked.cause
+        text = f"{state} {attempt} {times} 5 {start} {cause} {record} {choice}"
+        story.append(made(text))
+        self.places[self.asked.cell, self.asked.lead_id, len(story)] = text
+
+    def behind(self):
+        _, tier, queue, *_ = self.about()
+        for its_queue, its_tier, arrival_ms, _ in self.waits(self.asked.cell).values():
+            lower = int(its_tier) - int(tier)
+            if its_queue == queue and (lower <= 0 or int(arrival_ms) + lower * AGE_UP_MS <= self.now_ms):
+                return True
+        return False
+
+    def place(self, story):
+        cell = self.asked.cell
+        given_back = {step.choice[0] for step in story if step.state in MOMENTS}
+        for entry in self.asked.shortlist.split():
+            guide = entry.split("|")[0]
+            paused = self.records.get((cell, guide), (0,) * 7)[5] > self.now_ms
+            free = self.load(cell, guide) < self.capacity.get((cell, guide), 0)
+            asked = guide not in given_back if self.wants is None else guide == self.wants
+            if asked and free and not paused:
+                turn = claimed(self.turns[cell, guide], self.clocks[cell], LEAD, HORIZON)
+                self.turns[cell, guide], self.clocks[cell] = turn.turn, turn.clock
+                *_, offer_by, remind, _ = self.about()
+                attempt = story[-1].attempt + 1 if story else 1
+                self.write(story, "offered", attempt, offer_by, remind, turn.start, "-", entry)
+                return True
+        return False
+
+    wants = None
+
+    def wait(self, story):
+        arrival_ms, tier, queue, rung, *_, wait_by = self.about()
+        attempt = story[-1].attempt if story else 0
+        self.write(story, "waiting", attempt, wait_by, 0, 0, "-", f"{queue}|{tier}|{arrival_ms}|{rung}")
+        return "waiting"
+
+    def moved(self, story):
+        which, who, *listed = self.asked.move.split()
+        newest = story[-1]
+        holder = newest.choice[0]
+        told = dict(each.split(">") for each in listed if each != "!")
+        early = "!" in listed and self.now_ms < newest.respond_by_ms
+        to, _, by = told.get(newest.state, "").partition(":")
+        to, again, after = to.partition("+")
+        gave_back = {step.choice[0] for step in story if step.state in MOMENTS}
+        if early or newest.state in FINAL_STATES or which not in {"-", str(newest.attempt)}:
+            return "late"
+        if who in gave_back and who != holder and not after:
+            return "late"
+        if newest.state not in told:
+            return "illegal"
+        if who not in {"-", holder} and not after:
+            return "late" if newest.state == "waiting" else "not_yours"
+        if to:
+            record = self.note(newest, to, holder)
+            choice = "|".join(newest.choice)
+            if newest.state != "waiting":
+                choice = f"{holder}|0|{newest.choice[2]}"
+            self.write(
+                story, to, newest.attempt, newest.respond_by_ms if by == "k" else by, 0, 0, record, choice
+            )
+            if not again:
+                return "ok"
+        return self.again(story, newest, who, after, by)
+
+    def again(self, story, newest, who, after, by):
+        self.wants = who if after else None
+        found = self.place(story)
+        self.wants = None
+        if found and after:
+            guide, _, store, *_ = story[-1].choice
+            record = self.noted(guide, (1, 1, 0, 0), silent=False)
+            self.write(story, after, story[-1].attempt, by, 0, 0, record, f"{guide}|0|{store}")
+        if found:
+            return "ok"
+        if after:
+            return "full"
+        if newest.state == "waiting" and newest.choice[0] == self.about()[2]:
+            return "nothing"
+        return self.wait(story)
+
+    def note(self, newest, to, holder):
+        open_offer = newest.state in {"offered", "delivered", "seen"}
+        silent = open_offer and to == "expired"
+        answered = open_offer and to in get_args(GuideAction)[2:]
+        closed = to in {"won", "lost", "closed"}
+        if newest.state == "waiting" or not (silent or answered or closed):
+            return "-"
+        return self.noted(holder, (answered, silent or answered, to == "won", closed), silent=silent)
+
+    def noted(self, guide, more, *, silent):
+        place = (self.asked.cell, guide)
+        *shares, running, paused_ms, at_ms = self.records.get(place, (0,) * 7)
+        left = 0.5 ** (max(self.now_ms - at_ms, 0) / HALF_LIFE_MS)
+        shares = [float(f"{share * left + one:.3f}") for share, one in zip(shares, more, strict=True)]
+        running = running + 1 if silent else 0
+        if running >= SILENT_MAX:
+            running, paused_ms = 0, self.now_ms + PAUSE_MS
+        self.records[place] = (*shares, running, paused_ms, self.now_ms)
+        return ",".join([*(f"{share:.3f}" for share in shares), f"{running},{paused_ms},{self.now_ms}"])
+
+    def due(self, cell):
+        """When something is due for each lead that is not over."""
+        return {
+            f"lead|{lead}|m".encode(): step.remind_at_ms or step.respond_by_ms
+            for (at, lead), story in self.stories.items()
+            if at == cell and (step := story[-1]).state not in FINAL_STATES
+        }
 
 
-@quick
+def by_the_holder(asked, model):
+    """A response that was drawn to come from the holder, with the holder's name."""
+    if "the holder" not in asked.move:
+        return asked
+    story = model.stories.get((asked.cell, asked.lead_id))
+    return replace(asked, move=asked.move.replace("the holder", story[-1].choice[0] if story else "g"))
+
+
+@settings(max_examples=120, deadline=None)
 @given(
-    capacity=st.dictionaries(
-        st.tuples(st.sampled_from((CELL, "b/n")), st.sampled_from(GUIDES)), st.integers(0, 3)
+    capacity=st.fixed_dictionaries(
+        {(cell, guide): st.sampled_from((1, 0, 1, 2)) for cell in (CELL, "b/n") for guide in GUIDES}
     ),
-    batches=st.lists(offers_drawn, max_size=4),
+    batches=st.lists(offers_drawn, min_size=2, max_size=8),
+    steps_ms=st.lists(st.sampled_from((0, 30, 100, 500, 2000)), min_size=9, max_size=9),
 )
-def test_claims_do_what_the_model_does(server, capacity, batches):
-    """First with room wins, nobody is over capacity, a repeat gets the first answer to the byte."""
+def test_claims_do_what_the_model_does(server, capacity, batches, steps_ms):
+    """First with room wins, one holder, nobody over capacity, a repeat of any cause gets the same bytes."""
     model = Model(capacity)
 
     async def story(arbiter):
         await open_up(arbiter, *((cell, guide, 1, room) for (cell, guide), room in capacity.items()))
-        for batch in batches:
-            assert await arbiter.claim(batch) == [model.claim(asked) for asked in batch]
-        redis = arbiter.scripts.redis
-        for cell in (CELL, "b/n"):
-            members = {member.decode() for member in await redis.zrange(keys.open_attempts(cell), 0, -1)}
-            assert members == {f"{g}|lead|{lead}" for at, g, lead in model.open if at == cell}
-            held = await redis.zrange(keys.waiting(cell), 0, -1, withscores=True)
-            waiting = {name: at for (where, name), at in model.waiting.items() if where == cell}
-            assert {member.decode(): score for member, score in held} == waiting
-        loads = await arbiter.loads([CELL, "b/n"])
-        assert {(cell, guide): load for cell, those in loads.items() for guide, load in those.items()} == (
-            +model.load
-        )
-        assert all(load <= capacity[place] for place, load in model.load.items())
-        turns = {
-            (cell, guide): turn
-            for cell, those in (await arbiter.turns([CELL, "b/n"])).items()
-            for guide, turn in those.items()
-        }
-        clocks = {(cell, keys.MARK): clock for cell, clock in model.clocks.items()}
-        assert turns == model.turns | clocks
-        oldest = await arbiter.oldest_waiting([CELL, "b/n"])
-        arrivals = {cell: [at for (c, _), at in model.waiting.items() if c == cell] for cell in (CELL, "b/n")}
-        assert oldest == {cell: min(those) for cell, those in arrivals.items() if those}
+        begun = [offer(lead, GUIDES[n:]) for n, lead in enumerate(LEADS)]
+        for batch, step_ms in zip([begun, *batches], itertools.accumulate(steps_ms), strict=False):
+            asked, wanted = [], []
+            for each in batch:
+                named = by_the_holder(each, model)
+                later = named.rules.replace(str(NOW_MS), str(NOW_MS + step_ms), 1)
+                asked.append(replace(named, rules=later))
+                wanted.append(model.claim(asked[-1]))
+            # of a call there is one time
+            assert await arbiter.claim(asked) == wanted
+            done = {
+                each.cause: (each, first.steps)
+                for each, first in zip(asked, wanted, strict=True)
+                if first.steps
+            }
+            again = await arbiter.claim([each for each, _ in done.values()])
+            assert [(answer.result, answer.steps) for answer in again] == [
+                ("replay", steps) for _, steps in done.values()
+            ]
+        await agree(arbiter, model)
 
     tell(server, story)
+
+
+async def agree(arbiter, model):
+    """Open attempts, queues, due times, turns and records are what the stories say."""
+    redis = arbiter.scripts.redis
+    for cell in (CELL, "b/n"):
+        newest = {lead: story[-1] for (at, lead), story in model.stories.items() if at == cell}
+        members = {member.decode() for member in await redis.zrange(keys.open_attempts(cell), 0, -1)}
+        live = {lead: step for lead, step in newest.items() if step.state in LIVE_STATES}
+        assert members == {f"{step.choice[0]}|lead|{lead}|m" for lead, step in live.items()}
+        waiting = {member.decode() for member in await redis.zrange(keys.waiting(cell), 0, -1)}
+        assert waiting == {f"{'|'.join(choice)}|lead|{lead}|m" for lead, choice in model.waits(cell).items()}
+        assert dict(await redis.zrange(keys.due(cell), 0, -1, withscores=True)) == model.due(cell)
+        loads = (await arbiter.loads([cell]))[cell]
+        assert loads == Counter(step.choice[0] for step in live.values())
+        assert all(load <= model.capacity[cell, guide] for guide, load in loads.items())
+        turns = {guide: turn for (at, guide), turn in model.turns.items() if at == cell and turn}
+        clock = {keys.MARK: model.clocks[cell]} if turns else {}
+        assert (await arbiter.turns([cell]))[cell] == turns | clock
+        records = {guide: record for (at, guide), record in model.records.items() if at == cell}
+        held = (await arbiter.records([cell]))[cell]
+        assert {guide: tuple(map(float, text.split(","))) for guide, text in held.items()} == records
 
 
 def test_a_replayed_batch_changes_nothing(server):
@@ -205,7 +429,7 @@ def test_a_replayed_batch_changes_nothing(server):
         await open_up(arbiter, (CELL, "g", 1, 1))
         batch = [offer("a", ["g"]), offer("b", ["g"]), offer("c")]
         first, held = await arbiter.claim(batch), await dump(arbiter)
-        again = await arbiter.claim([replace(asked, terms="8 8 8 8") for asked in batch])
+        again = await arbiter.claim([offer("a", ["g"], now_ms=9_000, policy=6), *batch[1:]])
         assert [answer.result for answer in first] == ["ok", "waiting", "waiting"]
         assert again == [replace(answer, result="replay") for answer in first]
         assert await dump(arbiter) == held
@@ -216,7 +440,8 @@ def test_a_replayed_batch_changes_nothing(server):
 def test_more_leads_than_a_lua_stack_holds_are_claimed_in_one_call(server):
     async def story(arbiter):
         await open_up(arbiter, (CELL, "g", 1, 4000))
-        answers = await arbiter.claim([offer(f"l{n}", ["g"] if n % 2 else []) for n in range(8000)])
+        asked = [offer(f"l{n}", ["g"] if n % 2 else [], queue=f"q{n % 2}") for n in range(8000)]
+        answers = await arbiter.claim(asked)
         assert Counter(answer.result for answer in answers) == {"ok": 4000, "waiting": 4000}
         assert await arbiter.loads([CELL]) == {CELL: {"g": 4000}}
         assert await arbiter.scripts.redis.zcard(keys.waiting(CELL)) == 4000
@@ -550,7 +775,8 @@ def test_nothing_to_do_asks_nothing():
         assert await arbiter.keep_journeys([]) == []
         assert await arbiter.deliver_cards([]) == 0
         assert await arbiter.loads([]) == {}
-        assert await arbiter.oldest_waiting([]) == {}
+        assert await arbiter.waiters([], 3) == []
+        assert await arbiter.records([]) == {}
 
     asyncio.run(story())
 
@@ -570,11 +796,23 @@ def test_the_servers_that_hold_a_log_are_noted_and_no_others(server):
 
 
 def restored(seq, guide="", *, lead="l", cell=CELL):
-    """A lead as the log has it: with a guide it is offered, without one it waits."""
-    state, choice = ("offered", f"{guide}|{LEAD}|s|0.5") if guide else ("waiting", "hq")
-    answer = f"{state} {seq} 2 3 7 {seq * LEAD} {choice}"
-    turn = f"{guide} {seq * LEAD} {(seq + 1) * LEAD}" if guide else ""
-    return Restored("b", "lead", lead, cell, state, seq, int(bool(guide)), answer, "d", guide, 7, turn)
+    """A step of a lead as the log has it: with a guide it is offered, without one it waits."""
+    state, choice = ("offered", f"{guide}|{LEAD}|s|0.5000|near") if guide else ("waiting", "hq|3|7|near")
+    answer = f"{state} {seq} 2 30 20 7 {seq * LEAD} lead|{lead} - {choice}"
+    return Restored(
+        brand="b",
+        kind="lead",
+        lead_id=lead,
+        member_id="m",
+        cell=cell,
+        seq=seq,
+        answer=answer,
+        digest="d" if seq == 1 else "",
+        guide_id=guide,
+        ends_ms=str(20 + seq),
+        turn=f"{guide} {seq * LEAD} {(seq + 1) * LEAD}" if guide else "",
+        record=f"{guide} 1.000,{seq}.000,0.000,0.000,0,0,{seq}" if guide else "",
+    )
 
 
 records = st.lists(
@@ -588,40 +826,40 @@ records = st.lists(
 @given(records, st.randoms(), st.lists(st.sampled_from("gh"), max_size=2))
 def test_f24_leads_are_restored_to_what_the_log_says_in_any_order(server, log, random, shortlist):
     """Also where Redis decided otherwise; loads and waiting leads follow; once more changes nothing."""
-    cells, seqs, wanted = {}, Counter(), {}
+    cells, story_of = {}, {}
     for lead, guide, cell in log:
         cells.setdefault(lead, cell)  # a cell is fixed once
-        seqs[lead] += 1
-        wanted[lead] = restored(seqs[lead], guide, lead=lead, cell=cells[lead])
-    brought = []
-    for lead in wanted:
-        guides = [guide for name, guide, _ in log if name == lead]
-        brought += [
-            restored(seq, guide, lead=lead, cell=cells[lead]) for seq, guide in enumerate(guides, start=1)
-        ]
+        steps = story_of.setdefault(lead, [])
+        steps.append(restored(len(steps) + 1, guide, lead=lead, cell=cells[lead]))
+    brought = [step for steps in story_of.values() for step in steps]
+    wanted = {lead: steps[-1] for lead, steps in story_of.items()}
     brought = random.choices(brought, k=3) + random.sample(brought, len(brought))
 
     async def story(arbiter):
         await open_up(arbiter, *((cell, guide, 1, 9) for cell in (CELL, "b/n") for guide in "gh"))
-        [other] = [offer("a", shortlist, cell=cells.get("a", CELL), digest="other")]
+        other = offer("a", shortlist, cell=cells.get("a", CELL), digest="other")
         await arbiter.claim([other])
         await arbiter.restore(brought)
         held = await dump(arbiter)
         assert await arbiter.restore(brought) == 0
         assert await dump(arbiter) == held
-        loads = await arbiter.loads([CELL, "b/n"])
+        loads, redis = await arbiter.loads([CELL, "b/n"]), arbiter.scripts.redis
         for cell in (CELL, "b/n"):
             here = {lead: each for lead, each in wanted.items() if each.cell == cell}
             if cell == other.cell and "a" not in wanted:
                 continue
             assert loads[cell] == Counter(each.guide_id for each in here.values() if each.guide_id)
-            waiting = await arbiter.scripts.redis.zrange(keys.waiting(cell), 0, -1)
+            waiting = await redis.zrange(keys.waiting(cell), 0, -1)
             assert set(waiting) == {
-                b"hq|lead|%s" % lead.encode() for lead, e in here.items() if not e.guide_id
+                b"hq|3|7|near|lead|%s|m" % lead.encode() for lead, e in here.items() if not e.guide_id
             }
-        for lead, each in wanted.items():
-            [answer] = await arbiter.claim([offer(lead, ["g"], cell=each.cell)])
-            assert answer == Answer("replay", each.seq, each.attempt, each.answer)
+            due = dict(await redis.zrange(keys.due(cell), 0, -1, withscores=True))
+            assert due == {b"lead|%s|m" % lead.encode(): 20 + each.seq for lead, each in here.items()}
+        for lead, steps in story_of.items():
+            [answer] = await arbiter.claim([offer(lead, ["g"], cell=cells[lead])])
+            assert answer == Answer(
+                "replay", steps[-1].answer.split()[0], 1, tuple(step.answer for step in steps)
+            )
 
     tell(server, story)
 
@@ -661,7 +899,7 @@ def test_f25_a_cell_that_loses_its_state_on_the_way_is_not_marked(server):
 
 
 class Follower:
-    """What ``router.changes`` needs of a reference: loads and turns by cell."""
+    """What ``router.changes`` needs of a reference: loads, turns and records by cell."""
 
     def __init__(self, cells):
         self.cells, self.known, self.traffic = cells, {}, self
@@ -669,25 +907,31 @@ class Follower:
     def forget_guesses(self):
         pass
 
-    def set_cell(self, cell, loads, turns):
-        self.known[cell] = {name: (loads.get(name, 0), turns.get(name, 0)) for name in {*loads, *turns}}
+    def set_cell(self, cell, loads, turns, records):
+        self.known[cell] = {}
+        for name in {*loads, *turns, *records}:
+            self.change(cell, name, loads.get(name, 0), turns.get(name, 0), records.get(name, "-"))
 
-    def change(self, cell, name, load, turn):
-        self.known[cell][name] = (load, turn)
+    def change(self, cell, name, load, turn, record):
+        """Of whom nothing is known any more nothing is kept."""
+        self.known[cell].pop(name, None)
+        if (load, turn, record) != (0, 0, "-"):
+            self.known[cell][name] = (load, turn, record)
 
 
 async def known(arbiter):
     """The same, of Redis."""
     truth = Follower([CELL, "b/n"])
     loads, turns = await arbiter.loads(truth.cells), await arbiter.turns(truth.cells)
+    records = await arbiter.records(truth.cells)
     for cell in truth.cells:
-        truth.set_cell(cell, loads[cell], turns[cell])
+        truth.set_cell(cell, loads[cell], turns[cell], records[cell])
     return truth.known
 
 
 @quick
 @given(st.lists(offers_drawn, min_size=1, max_size=5), st.lists(st.booleans(), min_size=10, max_size=10))
-def test_who_follows_the_changes_knows_loads_and_turns_whenever_it_looks(server, batches, looks):
+def test_who_follows_the_changes_knows_loads_turns_and_records_whenever_it_looks(server, batches, looks):
     async def story(arbiter):
         await open_up(arbiter, *((cell, guide, 1, 2) for cell in (CELL, "b/n") for guide in GUIDES))
         often, seldom = Follower([CELL, "b/n"]), Follower([CELL, "b/n"])
@@ -718,7 +962,7 @@ def test_who_falls_too_far_behind_reads_the_cell_as_a_whole(server, monkeypatch)
         [[_, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
         assert news == ["gap"]
         await changes.follow()
-        assert follower.known[CELL]["g"] == (401, 401 * LEAD)
+        assert follower.known[CELL]["g"] == (401, 401 * LEAD, "-")
         [[place, *news]] = await arbiter.changes([CELL], [changes._places[CELL]])
         assert (place, news) == (changes._places[CELL], [])
 
@@ -727,7 +971,7 @@ def test_who_falls_too_far_behind_reads_the_cell_as_a_whole(server, monkeypatch)
 
 # --- keys --------------------------------------------------------------------------------------------------
 
-CELL_KEYS = (keys.open_attempts, keys.capacity, keys.waiting, keys.changes, keys.turns)
+CELL_KEYS = keys.OF_CELL
 HOSTILE_MARKETS = ("m", "{m}", "}", "a/b", "a b", "a\r\nb", "上海", ":open", "%7B", "m1", "|", "\0")
 
 
@@ -742,6 +986,7 @@ def test_no_two_identities_share_a_key():
         *[keys.lead_cell(*each) for each in itertools.product(ids, ("lead", "reservation"), ids)],
         *[keys.journey(*each) for each in itertools.product(ids, ids, ("lead", "reservation"), ids)],
         *[keys.identities(name) for name in ids],
+        *[keys.parked(brand) for brand in ids],
     ]
     assert len(set(made)) == len(made)
 
@@ -835,7 +1080,8 @@ def test_f22_a_hung_server_is_an_outage_in_time_and_is_served_again(own_server):
         assert time.monotonic() - began < 2
         own_server.resume()
         answers = await arbiter.claim([offer("a", ["g"]), offer("b", ["g"]), offer("c", ["g"])])
-        assert [answer.guide_id for answer in answers] == ["g", "g", None]
+        held = [answer.offered for answer in answers]
+        assert [step and step.guide_id for step in held] == ["g", "g", None]
         assert await arbiter.loads([CELL]) == {CELL: {"g": 2}}
 
     tell(own_server, story, timeout_s=0.5)
@@ -967,7 +1213,10 @@ def test_a_key_of_the_wrong_kind_is_nothing_foreseen(server):
 def test_an_unforeseen_failure_is_not_hidden_by_the_answers_around_it(server):
     async def story(arbiter):
         await arbiter.scripts.redis.set(keys.capacity("b/bad"), "x")
-        calls = [Call("set_capacity", [keys.capacity(cell)], ["g", 1, 1]) for cell in ("b/1", "b/bad", "b/2")]
+        calls = [
+            Call("set_capacity", [keys.capacity(cell), *map(keys.records, [cell] * 4)], [9, "g", 1, 1])
+            for cell in ("b/1", "b/bad", "b/2")
+        ]
         with pytest.raises(EffectError):
             await arbiter.scripts.run(calls)
 

@@ -125,10 +125,10 @@ def moves(action: str, now_ms: int, policy: Policy, limits: Limits, *, over: boo
 
     ``+`` behind the next state: offered again; then what follows that offer. ``by_ms`` is ``k`` where the
     limit of the offer is kept, 0 where there is none, and ``w`` where a lead that waits on is to wait anew.
-    ``over``: the lead's time or the ladder is at its
-    end, and what expires closes the lead.
+    ``over``: the lead's time or the ladder is at its end, and what expires closes the lead. ``!`` before all:
+    only what has come to its end expires, since the guide may have answered after the time was found over.
     """
-    out = []
+    out = ["!"] if action == "expired" else []
     for state, nexts in TABLE.items():
         following = nexts.get(action)
         if following is None:

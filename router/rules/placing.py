@@ -196,7 +196,7 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
             roster.guide_ids.take(guide_rows),
             roster.guide_step[guide_rows].tolist(),
             roster.store_ids.take(stores),
-            np.rint(ranking.score * np.float32(10_000)).astype(np.int32).tolist(),
+            np.rint(ranking.score.astype(np.float64) * 10_000).astype(np.int32).tolist(),
             rungs.tolist(),
             strict=True,
         )

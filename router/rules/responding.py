@@ -142,9 +142,9 @@ def is_over(event: Lead | Reservation, now_ms: int, policy: Policy) -> bool:
 
 
 def rung_now(steps: Sequence[Made]) -> Rung:
-    """How far afield a lead looks: as far as when it last waited; once it was offered, at least nearby."""
+    """How far afield a lead looks: as when it last waited or was offered; after an offer at least nearby."""
     for step in reversed(steps):
-        if step.state == "waiting":
+        if step.state == "waiting" or step.guide_id is not None:
             rung: Rung = step.choice[-1]  # type: ignore[assignment] # the script stores what it was told
             return rung if step is steps[-1] or rung in FURTHER else "near"
     return "near"

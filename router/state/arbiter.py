@@ -22,6 +22,8 @@ REMEMBER_MS = 15 * 24 * 3600 * 1000
 FEED_MAX = 500
 #: Entries, of a batch each, that a cell's changes hold; who is further behind reads the cell as a whole.
 CHANGES_MAX = 256
+#: After every time that a lead may wait.
+_EVER_MS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Arbiter:
             return
         whom = (lead.brand, lead.member_id, lead.kind, lead.lead_id)
         before = lead.attempt - lead.answer.startswith("offered ")
-        [(_, brought)] = await self.leave([(whom, cell, lead.cell, before)])
+        [(_, brought)] = await self.leave([(whom, cell, lead.cell, before)], _EVER_MS)
         pipeline = self.scripts.redis.pipeline(transaction=False)
         for line in brought.splitlines():
             name, _, value = line.partition("\t")
@@ -238,7 +240,7 @@ class Arbiter:
         ]
         return pasts, await self.now_ms()
 
-    async def leave(self, moves: Sequence[tuple[Lead, str, str, int]]) -> list[tuple[str, str]]:
+    async def leave(self, moves: Sequence[tuple[Lead, str, str, int]], now_ms: int) -> list[tuple[str, str]]:
         """Let waiting leads leave their cell for another one: lead, from, to, how often it was offered.
 
         Returns the cell that each left for, as it was told the first time, and what it brings there; '' and
@@ -247,7 +249,7 @@ class Arbiter:
         cells: dict[str, list[int]] = {}
         for row, (_, cell, *_) in enumerate(moves):
             cells.setdefault(cell, []).append(row)
-        calls = [_leave_call(cell, [moves[row] for row in rows]) for cell, rows in cells.items()]
+        calls = [_leave_call(cell, [moves[row] for row in rows], now_ms) for cell, rows in cells.items()]
         out = [("", "")] * len(moves)
         for rows, told in zip(cells.values(), await self.scripts.run(calls), strict=True):
             for row, parts in zip(rows, told, strict=True):
@@ -299,6 +301,19 @@ class Arbiter:
             pipeline.zrange(keys.open_attempts(cell), f"[{guide_id}|", f"({guide_id}}}", bylex=True)
         held = checked(await answered(pipeline.execute(raise_on_error=False)))
         return [[tuple(member.decode().split("|")[1:]) for member in those] for those in held]
+
+    async def forget_waiting(self, cell: str, waiter: str, seq: int) -> None:
+        """Take out of a cell what a recovery has left there of a lead that is in another, at a later seq."""
+        whom = waiter.split("|", 4)[4]
+        kind, lead_id, _ = whom.split("|")
+        here: Any = await answered(self.scripts.redis.hget(keys.lead(cell, kind, lead_id), "q"))
+        if int(here or 0) >= seq:
+            return  # it is just arriving here
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        pipeline.zrem(keys.waiting(cell), waiter)
+        pipeline.zrem(keys.due(cell), whom)
+        pipeline.delete(keys.lead(cell, kind, lead_id))
+        checked(await answered(pipeline.execute(raise_on_error=False)))
 
     async def waiters(self, cells: Sequence[str], most: int) -> list[list[str]]:
         """Who waits longest in each queue and tier of each cell, as `keys.waiting` tells."""
@@ -420,9 +435,9 @@ def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
     return Call("claim", names, args)
 
 
-def _leave_call(cell: str, moves: Sequence[tuple[Lead, str, str, int]]) -> Call:
+def _leave_call(cell: str, moves: Sequence[tuple[Lead, str, str, int]], now_ms: int) -> Call:
     names: list[str] = [keys.waiting(cell), keys.due(cell)]
-    args: list[str | int] = []
+    args: list[str | int] = [now_ms]
     for (_, member_id, kind, lead_id), _, to, attempt in moves:
         names.append(keys.lead(cell, kind, lead_id))
         args += [keys.whom(kind, lead_id, member_id), to, attempt]

@@ -23,7 +23,7 @@
 -- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
 -- ARGV[8i+2] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
---            see router/rules/lifecycle.py
+--            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now
 -- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
 -- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value" a line; '' for nothing
@@ -146,10 +146,10 @@ for i = 1, #KEYS - 8 do
     ends = remind_ms ~= '0' and remind_ms or by
   end
 
-  local function place(shortlist)
+  local function place(shortlist, only)
     for entry in string.gmatch(shortlist, '%S+') do
       local guide, step = string.match(entry, '^([^|]+)|(%d+)')
-      if not tried[guide] and has_room(guide) then
+      if not tried[guide] and (not only or guide == only) and has_room(guide) then
         load[guide], touched[guide], attempt = load[guide] + 1, touched[guide] or true, attempt + 1
         opened[#opened + 1] = 0
         opened[#opened + 1] = guide .. '|' .. whom
@@ -227,7 +227,12 @@ for i = 1, #KEYS - 8 do
     local to, again, after, by = string.match(moves, ' ' .. state .. '>(%a*)(%+?)(%a*):(%w+)')
     flush()
     if to and after ~= '' then tried[who] = nil end -- who gave it back may still come and take it
-    if FINAL[state] or which ~= '-' and tonumber(which) ~= attempt or tried[who] and holder ~= who then
+    local early = string.find(moves, ' !', 1, true) and tonumber(now) < tonumber(newest[4])
+    if early and not FINAL[state] then
+      dues[#dues + 1] = newest[5] ~= '0' and newest[5] or newest[4] -- what ends later is due later
+      dues[#dues + 1] = whom
+    end
+    if FINAL[state] or early or which ~= '-' and tonumber(which) ~= attempt or tried[who] and holder ~= who then
       result = 'late'
     elseif not to then
       result = 'illegal'
@@ -266,7 +271,7 @@ for i = 1, #KEYS - 8 do
       end
       if again ~= '' then
         local old = state == 'waiting' and newest[10]
-        if place(shortlist) then
+        if place(shortlist, after ~= '' and who) then
           if old then let_go() end
           result = 'ok'
           if after ~= '' then

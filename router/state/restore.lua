@@ -33,7 +33,7 @@ end
 for i = 1, #KEYS - 8 do
   local whom, seq, answer, digest, guide, ends, turn, record, holds = unpack(ARGV, 9 * i - 6, 9 * i + 2)
   local key = KEYS[8 + i]
-  local held = redis.call('HMGET', key, 'q', 'd', seq, 'h', 'v')
+  local held = redis.call('HMGET', key, 'q', 'd', seq, 'h', 'v', 'to')
   local known = tonumber(held[1] or '0')
   if held[3] ~= answer or digest ~= '' and held[2] ~= digest or known < tonumber(seq) then
     if known > 0 and known <= tonumber(seq) then release(whom, redis.call('HGET', key, known) or '') end
@@ -42,7 +42,7 @@ for i = 1, #KEYS - 8 do
     redis.call('PEXPIRE', key, ARGV[1])
     changed = changed + 1
   end
-  if known <= tonumber(seq) then
+  if known <= tonumber(seq) and not held[6] then -- one that left holds nothing here
     if guide ~= '' then
       if redis.call('ZADD', open, 0, guide .. '|' .. whom) == 1 then moved[guide] = true end
     elseif string.match(answer, '^waiting ') then

@@ -25,8 +25,8 @@ HOURS_S = 22.0
 class Guides:
     """All guides of a run; they see the log as it is."""
 
-    def __init__(self, seed, loop, broker, partitions, now_ms):
-        self.hours_s = HOURS_S
+    def __init__(self, seed, loop, broker, partitions, now_ms, *, hours_s=HOURS_S):
+        self.hours_s = hours_s
         self._rng = Random(f"guides/{seed}")  # noqa: S311 - a made-up world, not a secret
         self._loop, self._broker, self._now_ms = loop, broker, now_ms
         self._partitions = partitions[RESPONSES.name]

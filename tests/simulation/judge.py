@@ -9,13 +9,14 @@ import orjson
 from router.audit import Audit
 from router.audit.audit import TOPICS
 from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.offers import MOMENTS
 from router.state import keys
 from router.traffic import CLOCK
 from scoring.layout import cell_name
 from scoring.requests import TIERS
 from tests.simulation.scripts import MARK
 from topics.assignments import FINAL_STATES, LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, STORES, TOUCHES
+from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, RESPONSES, STORES, TOUCHES
 
 #: What a failover may bring, as often as it has lost a write.
 EXCESS = ("double_assigned", "over_capacity")
@@ -46,6 +47,9 @@ def problems(broker, server, now_ms, expected):
         if told != held:
             found.append(f"{name}: {_difference(told, held)}")
     found += [f"turns: behind the log, {each}" for each in _turns(broker, db)]
+    if not server.lost:  # what was lost may have been told, or be told by another way
+        found += _moves(broker)
+        found += _untold(broker, db)
     found += [
         f"feeds: a card stands twice in {key}" for key, held in _keys(db, ":feed:").items() if _twice(held)
     ]
@@ -130,29 +134,56 @@ def _turns(broker, db):
     return behind
 
 
+def _moves(broker):
+    """Steps that nobody may take: of another guide or offer than the response names, or before time is up."""
+    asked = {event["response_id"]: event for event in map(_json, broker.of(RESPONSES.name))}
+    stories = defaultdict(dict)
+    for event in map(_json, broker.of(ASSIGNMENTS.name)):
+        stories[event["brand"], event["kind"], event["lead_id"]].setdefault(event["seq"], event)
+    found = []
+    for story in stories.values():
+        gave_back = set()
+        for seq, made in sorted(story.items()):
+            if made["state"] in MOMENTS:
+                gave_back.add(made["guide_id"])
+            elif made["state"] == "offered" and made["guide_id"] in gave_back and made.get("turn"):
+                found.append(f"moves: back to who gave it back, {made['lead_id']} seq {seq}")
+            before = story.get(seq - 1)
+            if before is None or before["cause"] == made["cause"] or made["cause"]["kind"] != "response":
+                continue
+            response = asked[made["cause"]["id"]]
+            place = f"{made['lead_id']} seq {seq} by {response['response_id']}"
+            says = response.get("guide_id")
+            if says and made["state"] == response["action"] and made["guide_id"] != says:
+                found.append(f"moves: not theirs, {place}")
+            if response.get("attempt", before["attempt"]) != before["attempt"]:
+                found.append(f"moves: of another offer, {place}")
+            if response["action"] == "expired" and made["at_ms"] < before.get("respond_by_ms", 0):
+                found.append(f"moves: before its time, {place}")
+    return found
+
+
+def _untold(broker, db):
+    """Guides' responses of which nobody has told what became of them."""
+    for event in map(_json, broker.of(RESPONSES.name)):
+        if "guide_id" in event:
+            who = (event["brand"], event["member_id"], event.get("kind", "lead"), event["lead_id"])
+            if db.hget(keys.journey(*who), f"{keys.RESPONSE}{event['response_id']}".encode()) is None:
+                yield f"responses: nobody told of {event['response_id']}"
+
+
+def _json(record):
+    return orjson.loads(record.value)
+
+
 def _excused(problem, report, server):
     name = problem.partition(":")[0]
     return name in EXCESS and getattr(report, name) <= server.lost
 
 
-def _state(broker, db):  # noqa: C901, PLR0912 - everything that hangs on the newest record of a lead
+def _state(broker, db):
     """Open attempts, waiting leads, journeys and inboxes: what the log tells, and what Redis holds."""
-    journeys, latest, cards, held_slots = defaultdict(dict), {}, defaultdict(dict), {}
-    for record in broker.of(ASSIGNMENTS.name):
-        event = orjson.loads(record.value)
-        who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
-        value = b"%d|%s" % (record.offset, record.value)
-        first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], value)
-        if first is not value:
-            continue
-        if event["seq"] >= latest.get(who, (event,))[0]["seq"]:
-            latest[who] = (event, value)
-        if "reservation" in event:
-            held_slots[event["brand"], event["kind"], event["lead_id"]] = event.get("slots", ())
-        if guide_id := event.get("guide_id"):
-            card = (guide_id, f"{event['kind']}|{event['lead_id']}")
-            if event["seq"] >= cards[event["brand"]].get(card, (0,))[0]:
-                cards[event["brand"]][card] = (event["seq"], event, record.offset, record.value)
+    journeys, latest, cards, held_slots = _told(broker)
     opened, waiting, due, slots = (defaultdict(dict) for _ in range(4))
     for (brand, member_id, kind, lead_id), (event, _) in latest.items():
         cell = (db.get(keys.lead_cell(brand, kind, lead_id)) or b"?").decode()
@@ -184,6 +215,27 @@ def _state(broker, db):  # noqa: C901, PLR0912 - everything that hangs on the ne
         ("journeys", journeys, {key: _steps(held) for key, held in _keys(db, ":journey:").items()}),
         ("inboxes", inboxes, _keys(db, ":inbox:")),
     )
+
+
+def _told(broker):
+    """What the log tells: journeys by key, each lead's newest record and slots, each guide's cards."""
+    journeys, latest, cards, held_slots = defaultdict(dict), {}, defaultdict(dict), {}
+    for record in broker.of(ASSIGNMENTS.name):
+        event = orjson.loads(record.value)
+        who = (event["brand"], event["member_id"], event["kind"], event["lead_id"])
+        value = b"%d|%s" % (record.offset, record.value)
+        first = journeys[keys.journey(*who)].setdefault(b"%d" % event["seq"], value)
+        if first is not value:
+            continue
+        if event["seq"] >= latest.get(who, (event,))[0]["seq"]:
+            latest[who] = (event, value)
+        if "reservation" in event:
+            held_slots[event["brand"], event["kind"], event["lead_id"]] = event.get("slots", ())
+        if guide_id := event.get("guide_id"):
+            card = (guide_id, f"{event['kind']}|{event['lead_id']}")
+            if event["seq"] >= cards[event["brand"]].get(card, (0,))[0]:
+                cards[event["brand"]][card] = (event["seq"], event, record.offset, record.value)
+    return journeys, latest, cards, held_slots
 
 
 def _steps(held):

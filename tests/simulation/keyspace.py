@@ -56,7 +56,7 @@ class Keyspace:
         return there
 
     def zrange(self, key, first, last, *, withscores=False, byscore=False, bylex=False, offset=0, num=None):
-        """Members in the order of Redis, from place to place (``last`` -1 the end), by score or by name."""
+        """Members in the order of Redis: from place to place (``last`` -1: the end), by score or name."""
         ordered = sorted(self.data.get(key, {}).items(), key=lambda item: (item[1], item[0]))
         if bylex:
             low, high = first.removeprefix("[").encode(), last.removeprefix("(").encode()

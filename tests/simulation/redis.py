@@ -193,6 +193,9 @@ class Reads:
     async def get(self, key):
         return await self._ask("GET", lambda: self._db.get(key))
 
+    async def hget(self, key, field):
+        return await self._ask("HGET", lambda: self._db.hget(key, field.encode()))
+
     async def hgetall(self, key):
         return await self._ask("HGETALL", lambda: dict(self._db.hgetall(key)))
 
@@ -252,6 +255,9 @@ class Pipeline:
                 db.hset(key, {field.encode(): value.encode()})
 
         self._commands.append(add)
+
+    def zrem(self, key, member):
+        self._commands.append(lambda: self._connection.server.db.zrem(key, member.encode()))
 
     def delete(self, key):
         self._commands.append(lambda: self._connection.server.db.delete(key))

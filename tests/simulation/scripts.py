@@ -168,17 +168,18 @@ class Claim:
         self.wait()
         return b"waiting"
 
-    def moved(self):  # noqa: C901, PLR0912 - as many cases as the script has
+    def moved(self):
         which, who, *moves = self.move.split(b" ")
         state, holder = self.steps[-1][0], self.steps[-1][9].split(b"|")[0]
-        following = next((each.split(b">")[1] for each in moves if each.split(b">")[0] == state), None)
+        following = next((each.split(b">")[1] for each in moves if each.startswith(state + b">")), None)
         to = again = after = by = None
         if following is not None:
             nexts, by = following.split(b":")
             to, again, after = nexts.partition(b"+")
             if after:
                 self.tried.discard(who)
-        if state in FINAL or (which != b"-" and int(which) != self.attempt):
+        early = b"!" in moves and self.is_early()
+        if state in FINAL or early or which not in {b"-", b"%d" % self.attempt}:
             return b"late"
         if who in self.tried and holder != who:
             return b"late"
@@ -188,6 +189,17 @@ class Claim:
             return b"late" if state == b"waiting" else b"not_yours"
         if self.wanted and not self.hold(self.wanted):
             return b"full"
+        return self.step(state, holder, who, (to, again, after, by))
+
+    def is_early(self):
+        """Whether the time of a state is not over yet; then it is due later."""
+        state, _, _, by, remind, *_ = self.steps[-1]
+        if self.now < int(by) and state not in FINAL:
+            self.db.zadd(self.cell.due, self.whom, float(by if remind == b"0" else remind))
+        return self.now < int(by)
+
+    def step(self, state, holder, who, following):
+        to, again, after, by = following
         record = self.noted(state, to, holder)
         result = None
         choice = self.steps[-1][9]
@@ -205,12 +217,12 @@ class Claim:
                 self.ends = None
                 self.hold(b"")
         if again:
-            result = self.offered_again(state, after, by)
+            result = self.offered_again(state, after, by, who)
         return result
 
-    def offered_again(self, state, after, by):
+    def offered_again(self, state, after, by, who):
         old = self.steps[-1][9] if state == b"waiting" else None
-        if entry := self.place():
+        if entry := self.place(who if after else None):
             if old:
                 self.let_go(state, None)
             if after:
@@ -263,11 +275,11 @@ class Claim:
                 return True
         return False
 
-    def place(self):
+    def place(self, only=None):
         offer_by, remind, _ = self.limits
         for entry in self.shortlist.split():
             guide, step = entry.split(b"|")[:2]
-            if guide not in self.tried and self.has_room(guide):
+            if guide not in self.tried and only in {None, guide} and self.has_room(guide):
                 self.db.zadd(self.cell.open, guide + b"|" + self.whom, 0)
                 self.attempt += 1
                 turn, clock = (int(self.cell.turn(name)) for name in (guide, CLOCK))
@@ -310,6 +322,9 @@ class Claim:
             self.db.pexpire(self.key, self.remember_ms)
         if self.version is not None:
             self.db.hset(self.key, {b"v": b"%d" % self.version})
+        self.keep_time()
+
+    def keep_time(self):
         if self.ends is None:
             self.db.zrem(self.cell.due, self.whom)
         else:
@@ -321,7 +336,7 @@ def _room(db, opened, capacity, guide):
     return int(held.split(b":")[1]) - db.zlexcount(opened, guide + b"|", guide + b"}") if held else 0
 
 
-def restore(db, keys, args):  # noqa: C901 - as many cases as the script has
+def restore(db, keys, args):
     cell, changed = Cell(db, keys[:8], args[1]), 0
     for i, key in enumerate(keys[8:]):
         whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
@@ -334,20 +349,10 @@ def restore(db, keys, args):  # noqa: C901 - as many cases as the script has
             db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({b"d": digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
-        if known <= its:
-            member = guide + b"|" + whom
-            if guide:
-                if member not in db.hgetall(cell.open):
-                    cell.touched.add(guide)
-                db.zadd(cell.open, member, 0)
-            elif answer.startswith(b"waiting "):
-                db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
+        if known <= its and b"to" not in held:
+            _hang(cell, whom, answer, guide, ends)
             _hold_again(cell, key, whom, held, holds)
             _raise_version(db, key, held, answer)
-            if ends:
-                db.zadd(cell.due, whom, float(ends))
-            else:
-                db.zrem(cell.due, whom)
         cell.touched |= _raise_turns(db, cell.turns, turn)
         if record:
             whose, text = record.split(b" ")
@@ -357,6 +362,25 @@ def restore(db, keys, args):  # noqa: C901 - as many cases as the script has
                 cell.touched.add(whose)
     cell.tell()
     return changed
+
+
+def _hang(cell, whom, answer, guide, ends):
+    """Make a lead held, or waiting, and due."""
+    member = guide + b"|" + whom
+    if guide:
+        if member not in cell.db.hgetall(cell.open):
+            cell.touched.add(guide)
+        cell.db.zadd(cell.open, member, 0)
+    elif answer.startswith(b"waiting "):
+        cell.db.zadd(cell.waiting, answer.rpartition(b" ")[2] + b"|" + whom, 0)
+    _restore_due(cell, whom, ends)
+
+
+def _restore_due(cell, whom, ends):
+    if ends:
+        cell.db.zadd(cell.due, whom, float(ends))
+    else:
+        cell.db.zrem(cell.due, whom)
 
 
 def _hold_again(cell, key, whom, held, holds):
@@ -428,10 +452,11 @@ def part(db, keys, args):
 def leave(db, keys, args):
     waiting, due, *leads = keys
     out = []
-    for key, (whom, cell, attempt) in zip(leads, zip(*[iter(args)] * 3, strict=True), strict=True):
+    now, *asks = args
+    for key, (whom, cell, attempt) in zip(leads, zip(*[iter(asks)] * 3, strict=True), strict=True):
         held = db.hgetall(key)
         words = held.get(held.get(b"q"), b"").split(b" ")
-        if words[0] != b"waiting" or words[1] != attempt:
+        if words[0] != b"waiting" or words[1] != attempt or int(words[3]) > int(now):
             out.append([])
             continue
         if b"to" not in held:

@@ -10,7 +10,7 @@ from tests.simulation import judge
 from tests.simulation.expected import Expected
 from tests.simulation.faults import HEALED_S, Faults
 from tests.simulation.group import Group
-from tests.simulation.guides import Guides
+from tests.simulation.guides import HOURS_S, Guides
 from tests.simulation.kafka import Broker
 from tests.simulation.loop import Loop
 from tests.simulation.redis import Server
@@ -57,9 +57,8 @@ class Simulation:
         self.server = Server(self.loop, self.now_ms)
         work = [tp for tp in self.broker.logs if tp[0] in WORK]
         self.group = Group(self.broker, self.faults, work)
-        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms)
-        if harmless:
-            self.guides.hours_s = HARMLESS_S
+        hours_s = HARMLESS_S if harmless else HOURS_S
+        self.guides = Guides(seed, self.loop, self.broker, counts, self.now_ms, hours_s=hours_s)
         self.workers = []
         self._sent = False
         self._expected = Expected()

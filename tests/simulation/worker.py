@@ -116,7 +116,7 @@ class Worker:
         self.loop.spawn(self.member.heartbeat(), self.process)
         self.loop.spawn(self._keep_time(), self.process)
         while True:
-            await self.loop.sleep(REFRESH_S)
+            await self.loop.sleep(REFRESH_S * self._calm)
             await self._refresh()
 
     async def _keep_time(self):
@@ -128,7 +128,12 @@ class Worker:
                 pass
             except EffectError:
                 self.end(70)
-            await self.loop.sleep(TICK_S)
+            await self.loop.sleep(TICK_S * self._calm)
+
+    @property
+    def _calm(self):
+        """When all is healed there is time: fewer turns make a run shorter."""
+        return 2 if self.faults.healed else 1
 
     def _mine(self, names):
         held = self.member.partitions(RESPONSES.name)
