@@ -69,7 +69,7 @@ def _columns(ranking: Ranking, requests: Requests, roster: Roster, policy: Polic
     room, kept = np.append(room, np.int32(0)), np.append(kept, np.int32(0))
     table = _table(ranking, requests, number, guides.size)
     tier = _standing(requests, policy, now_ms)
-    waited = now_ms - requests.arrival_ms >= policy.fresh_s * 1000
+    waited = requests.waits | (now_ms - requests.arrival_ms >= policy.fresh_s * 1000)
     for level in np.unique(tier).tolist():
         for some, fresh in ((waited, False), (~waited, True)):
             leads = np.flatnonzero((tier == level) & some & (length > 0))

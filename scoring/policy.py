@@ -25,6 +25,7 @@ Quota = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 _FILTERS = tuple(each.name for each in ELIGIBILITY)
 _FEATURES = tuple(each.name for each in FEATURES)
+#: The named store outweighs everything but the member's own guide, who outweighs everything while in touch.
 _WEIGHTS: dict[str, float] = {
     "free_capacity": 2,
     "book": 0.5,
@@ -32,9 +33,9 @@ _WEIGHTS: dict[str, float] = {
     "conversion": 1,
     "turn": 1,
     "distance": 3,
-    "store": 3,
+    "store": 17,
     "store_fit": 0.5,
-    "owner": 4,
+    "owner": 34,
     "last_server": 2,
     "skills": 2,
     "preferences": 0.5,

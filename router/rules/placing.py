@@ -108,6 +108,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     wanted.cell[at_closed_store(wanted, roster, policy, now_ms)] = -1
     wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
     wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
+    wanted.waits[:] = [request.move is not None for request in batch]
     grabs = {row: grab for row, request in enumerate(batch) if (grab := grabber(request))}
     wanted.only_owner[list(grabs)] = True
     for column, guides in (
