@@ -69,8 +69,8 @@ class Clocked(Arbiter):
     async def now_ms(self):
         return self.now
 
-    async def fix_cells(self, proposals):
-        homes, _ = await super().fix_cells(proposals)
+    async def fix_cells(self, proposals, in_charge):
+        homes, _ = await super().fix_cells(proposals, in_charge)
         return homes, self.now
 
 
@@ -84,7 +84,7 @@ class LifecycleWorld:
         self.reference = Reference(lambda *_: None)
         self.arbiter = Clocked(scripts)
         self.changes = Changes(self.arbiter, self.reference)
-        topics = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS, RESPONSES)
+        topics = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS, LEADS, RESPONSES)
         self.outbox = Outbox("", dict.fromkeys((topic.name for topic in topics), 1))
         self.flow = Flow(self.reference, self.arbiter, self, self.outbox)
         self.timers = self.another_workers_timers()
