@@ -342,7 +342,8 @@ def test_guides_of_unknown_stores_are_told_once_their_store_is_known():
 
 
 def request(brand="b", member_id="m", tier=None):
-    return SimpleNamespace(event=SimpleNamespace(brand=brand, member_id=member_id, tier=tier))
+    event = SimpleNamespace(brand=brand, member_id=member_id, tier=tier)
+    return SimpleNamespace(event=event, visit_ms=None)
 
 
 def answer(result, guide_id="g"):

@@ -44,7 +44,6 @@ from topics.codec import MESSAGE_BYTES_MAX, decode, encode, partition_of
 from topics.guides import Guide
 from topics.leads import Lead
 from topics.reservations import Reservation
-from topics.responses import Response
 from topics.stores import Store
 
 
@@ -107,14 +106,6 @@ def test_a_later_version_of_a_reservation_is_no_conflict():
     assert {(request.kind, request.lead_id) for request in found} == {("reservation", "r")}
 
 
-@pytest.mark.parametrize("status", ["changed", "cancelled", "arrived", "no_show"])
-def test_what_is_not_followed_yet_is_refused_whole(status):
-    found, [refusal] = read(RESERVATIONS, [Record(encode(reservation(status=status)))])
-    assert found == []
-    assert refusal.reason == "unsupported"
-    assert status in refusal.detail
-
-
 # --- where a request is decided ----------------------------------------------------------------------------
 
 
@@ -172,7 +163,7 @@ def test_settling_enters_the_cell_and_what_is_known_of_the_member(roster):
     events = [lead(str(n)) for n in range(4)]
     wanted = columns(events, roster)
     homes = [Home("b/ms2", "g3", 7, "g1", 9), Home("b/ms1", ""), Home("b/gone", "gone"), Home("b/-", "")]
-    settle(wanted, requests(LEADS, *events), homes, roster)
+    settle(wanted, requests(LEADS, *events), homes, roster, Policy(), NOW_MS)
     assert wanted.owner_acted_ms.tolist() == [7, -1, -1, -1]
     assert wanted.last_row.tolist() == [roster.guide_row("b", "g1"), -1, -1, -1]
     assert wanted.last_contact_ms.tolist() == [9, -1, -1, -1]
@@ -182,10 +173,7 @@ def test_settling_enters_the_cell_and_what_is_known_of_the_member(roster):
 
 def moved(request, action="declined", **more):
     """What has happened to a request's lead."""
-    response = Response(
-        response_id="r", lead_id=request.lead_id, member_id="m", brand="b", occurred_at_ms=6, action=action
-    )
-    return replace(request, move=Move(response, **more))
+    return replace(request, move=Move(action, ("response", "r"), **more))
 
 
 def test_who_has_given_a_lead_back_is_no_candidate_and_who_only_tells_asks_for_none(roster):
@@ -193,7 +181,7 @@ def test_who_has_given_a_lead_back_is_no_candidate_and_who_only_tells_asks_for_n
     wanted = columns(events, roster)
     fresh, back, told = requests(LEADS, *events)
     batch = [fresh, moved(back, asks=True, tried=("g1", "gone")), moved(told, "accepted")]
-    settle(wanted, batch, [Home("b/ms1", "")] * 3, roster)
+    settle(wanted, batch, [Home("b/ms1", "")] * 3, roster, Policy(), NOW_MS)
     assert wanted.cell.tolist() == [roster.cell_row("b/ms1")] * 2 + [-1]
     ranking = rank(wanted, roster, Policy(), NOW_MS)
     guide = roster.guide_row("b", "g1")
@@ -263,7 +251,7 @@ def decided(around, policy):
         for home, request in zip(known, batch, strict=True)
     ]
     wanted = columns([request.event for request in batch], roster)
-    settle(wanted, batch, homes, roster)
+    settle(wanted, batch, homes, roster, policy, NOW_MS)
     ranking = rank(wanted, roster, policy, NOW_MS)
     asked = offers(batch, homes, wanted, ranking, roster, policy, ["new"] * len(batch), NOW_MS)
     answers = []
@@ -299,7 +287,7 @@ def test_an_offer_holds_the_ranking_and_its_terms(around):
         assert each.about == f"{arrival_ms} 2 {queue} near 7 {limits}"
         assert (each.cell, each.kind, each.lead_id) == (home.cell, request.kind, request.lead_id)
         assert (each.digest, each.member_id) == (request.digest or NO_DIGEST, request.event.member_id)
-        assert (each.cause, each.move) == (f"{request.kind}|{request.lead_id}", "")
+        assert (each.cause, each.move) == ("|".join(request.cause), "")
         entries = [entry.split("|") for entry in each.shortlist.split()]
         rows = range(ranking.start[row], ranking.start[row + 1])
         assert [entry[0] for entry in entries] == [roster.guide_ids[ranking.guide_row[n]] for n in rows]

@@ -20,7 +20,7 @@ from router.errors import ConfigError, EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.replay import Replay
 from router.rules.charge import Charge, Standing
-from router.rules.lifecycle import ACTIONS, moves
+from router.rules.lifecycle import ACTIONS, Limits, moves
 from router.rules.offers import MOMENTS, Answer, Offer, made
 from router.rules.ownership import Contract, Fact, Loan, follow
 from router.rules.placing import Home, Proposal
@@ -133,7 +133,7 @@ POLICY = Policy(limit_s={"accepted": 1, "contacted": 2, "visited": 3})
 
 def move(action, *, guide="-", attempt="-", now_ms=NOW_MS, over=False):
     """What an action may bring, as the rules have it."""
-    return f"{attempt} {guide} {moves(action, now_ms, POLICY, over_ms=now_ms + 2_500, over=over)}"
+    return f"{attempt} {guide} {moves(action, now_ms, POLICY, Limits(now_ms + 2_500), over=over)}"
 
 
 def response(number, action, lead="l", shortlist=(), *, cell=CELL, now_ms=NOW_MS, **more):
@@ -323,7 +323,7 @@ class Model:
             return "ok"
         if after:
             return "full"
-        if newest.state == "waiting" and newest.choice[0] == self.about()[2]:
+        if newest.state == "waiting" and by != "w" and newest.choice[0] == self.about()[2]:
             return "nothing"
         return self.wait(story)
 
@@ -806,12 +806,15 @@ def restored(seq, guide="", *, lead="l", cell=CELL):
         member_id="m",
         cell=cell,
         seq=seq,
+        attempt=int(bool(guide)),
         answer=answer,
         digest="d" if seq == 1 else "",
         guide_id=guide,
         ends_ms=str(20 + seq),
         turn=f"{guide} {seq * LEAD} {(seq + 1) * LEAD}" if guide else "",
         record=f"{guide} 1.000,{seq}.000,0.000,0.000,0,0,{seq}" if guide else "",
+        slots="",
+        moved=False,
     )
 
 

@@ -23,7 +23,10 @@ from topics.fields import (
 
 
 class Lead(Event, frozen=True):
-    """One wish of one member. Identity: (brand, lead, ``lead_id``)."""
+    """One wish of one member. Identity: (brand, lead, ``lead_id``).
+
+    With ``list_id`` it is a row of a list of customers: (brand, list, ``lead_id``).
+    """
 
     lead_id: Id
     member_id: Id
@@ -41,7 +44,7 @@ class Lead(Event, frozen=True):
     quantity: Count | None = None
     in_stock: Annotated[tuple[Id, ...], Meta(max_length=64, description="stores that hold the goods")] = ()
     group_id: Id | None = None
-    list_id: Annotated[Id, Meta(description="the list of customers that it is a row of")] | None = None
+    list_id: Id | None = None
     only_owner: Annotated[bool, Meta(description="for nobody but the responsible guide")] = False
 
     def __post_init__(self) -> None:

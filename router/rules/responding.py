@@ -146,8 +146,8 @@ def rung_now(steps: Sequence[Made]) -> Rung:
     for step in reversed(steps):
         if step.state == "waiting" or step.guide_id is not None:
             rung: Rung = step.choice[-1]  # type: ignore[assignment] # the script stores what it was told
-            waits = step.state == "waiting" and step is steps[-1]
-            return rung if waits or rung in FURTHER else "near"
+            if step.state == "waiting" or rung in FURTHER:
+                return rung if step is steps[-1] or rung in FURTHER else "near"
     return "near"
 
 
