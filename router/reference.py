@@ -364,6 +364,16 @@ class Reference:
         row = self.roster.guide_row(brand, guide_id)
         return row >= 0 and bool(self.roster.guide_active[row])
 
+    def with_limited_books(self) -> list[tuple[str, str]]:
+        """Brand and id of the guides whose book of members has a limit."""
+        guides: Iterable[Guide] = self._events[GUIDES.name].values()
+        return [(guide.brand, guide.guide_id) for guide in guides if guide.book_max is not None]
+
+    def enter_books(self, guides: Sequence[tuple[str, str]], sizes: Sequence[int]) -> None:
+        """Enter how many members are bound to guides."""
+        rows = self.roster.guide_ids.rows([brand for brand, _ in guides], [name for _, name in guides])
+        self.roster.guide_book[rows[rows >= 0]] = np.array(sizes, np.int32)[rows >= 0]
+
     def cell_of_guide(self, brand: str, guide_id: str) -> str:
         """The cell of a guide's store; '' for a guide nobody knows."""
         row = self.roster.guide_row(brand, guide_id)

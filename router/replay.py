@@ -70,6 +70,9 @@ class Replay:
             self.brands.add(cell.partition("/")[0])
         for cell in self.reference.cells:
             self._hash(keys.capacity(cell))[keys.MARK] = b"%d" % now_ms
+        for (brand, member_id), contract in self._contracts.items():
+            if contract.owner:
+                self._hash(keys.book(brand, contract.owner))[member_id] = 0
         for (brand, member_id), at_ms in self._windows.items():
             # whoever was due before may have been seen to
             if remind_ms(brand, member_id, at_ms, self.reference.policy(brand)) > now_ms:
@@ -141,8 +144,12 @@ class Replay:
             inbox[lead] = b"%d|%d|%b" % (made.seq, offset, value if made.state in LIVE_STATES else b"")
 
     def _step(self, lead: Restored) -> None:
-        self.contents[keys.lead_cell(lead.brand, lead.kind, lead.lead_id)] = lead.cell
+        place = keys.lead_cell(lead.brand, lead.kind, lead.lead_id)
+        before = self.contents.get(place, lead.cell)
+        self.contents[place] = lead.cell
         held = self._hash(keys.lead(lead.cell, lead.kind, lead.lead_id))
+        if lead.moved and before != lead.cell:
+            held |= self.contents.pop(keys.lead(before, lead.kind, lead.lead_id), {})
         held |= {str(lead.seq): lead.answer.encode(), "q": b"%d" % max(lead.seq, int(held.get("q", b"0")))}
         if (version := re.search(r" reservation/(\d+)\|", lead.answer)) is not None:
             held["v"] = b"%d" % max(int(version[1]), int(held.get("v", b"0")))

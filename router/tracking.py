@@ -30,6 +30,7 @@ class Tracking:
         for binding, _ in events:
             news.setdefault((binding.brand, binding.member_id), []).append(fact_of(binding))
         made = await self._follow(news)
+        await self.members.enter_books(made.items())
         for binding, record in events:
             if binding.command_id in made[binding.brand, binding.member_id].refused:
                 detail = f"command_id {binding.command_id}: the third hard transfer within 90 days"

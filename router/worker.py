@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 REFRESH_S = 0.2
 #: How often it is looked at what is due.
 TICK_S = 0.25
+#: How often the size of the guides' books is read.
+BOOKS_S = 15.0
 
 
 class Worker:
@@ -97,7 +99,7 @@ class Worker:
             (ASSIGNMENTS, self.project),
         ):
             self._follow(topic, work)
-        for task in (self._read_reference, self._keep_current, self._keep_time):
+        for task in (self._read_reference, self._keep_current, self._keep_time, self._keep_books):
             self.app.task(or_end(task))
 
     def _follow(self, topic: Topic, work: Work) -> None:
@@ -221,6 +223,17 @@ class Worker:
             self.ready.set()
             roster = self.reference.roster
             log.info("ready: %d stores, %d guides", roster.store_count, roster.guide_count)
+
+    async def _keep_books(self) -> None:
+        """Read how many members are bound to guides who take no more than so many."""
+        while True:
+            try:
+                if self.ready.is_set():
+                    guides = self.reference.with_limited_books()
+                    self.reference.enter_books(guides, await self.arbiter.members.books(guides))
+            except OutageError as outage:
+                log.warning("books wait: %s", outage)
+            await asyncio.sleep(BOOKS_S if self.ready.is_set() else TICK_S)
 
     async def _keep_time(self) -> None:
         """Publish what is due, while Redis is whole and the partitions stay where they are."""

@@ -110,6 +110,11 @@ def reminded(brand: str, guide_id: str) -> str:
     return f"lr:{{{brand}/g{shard(guide_id)}}}:reminded:{guide_id}"
 
 
+def book(brand: str, guide_id: str) -> str:
+    """Sorted set, all scores 0: the members who are bound to a guide."""
+    return f"lr:{{{brand}/g{shard(guide_id)}}}:book:{guide_id}"
+
+
 def needs(brand: str, member_id: str) -> str:
     """Hash, what a member asks for -> the open lead that does, until when it stands for others."""
     return f"lr:{{{brand}/m{shard(member_id)}}}:needs:{member_id}"
@@ -160,7 +165,11 @@ def is_own(key: str) -> bool:
 
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
-    return key.endswith(("}:open", "}:waiting", "}:due", "}:slots", "}:windows")) or is_of_touches(key)
+    return (
+        key.endswith(("}:open", "}:waiting", "}:due", "}:slots", "}:windows"))
+        or is_of_touches(key)
+        or "}:book:" in key
+    )
 
 
 def is_of_touches(key: str) -> bool:

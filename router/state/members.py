@@ -61,6 +61,24 @@ class Members:
                 out[row] = bool(one)
         return out
 
+    async def enter_books(self, contracts: Iterable[tuple[Member, Contract]]) -> None:
+        """Enter members into the book of whom they are bound to, and take them out of those of others."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for (brand, member_id), contract in contracts:
+            named = {guide for fact in contract.facts for guide in (fact.guide_id, fact.to_guide_id) if guide}
+            for guide_id in named - {contract.owner}:
+                pipeline.zrem(keys.book(brand, guide_id), member_id)
+            if contract.owner:
+                pipeline.zadd(keys.book(brand, contract.owner), {member_id: 0})
+        checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def books(self, guides: Sequence[tuple[str, str]]) -> list[int]:
+        """How many members are bound to each guide (brand, id)."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for guide in guides:
+            pipeline.zcard(keys.book(*guide))
+        return checked(await answered(pipeline.execute(raise_on_error=False)))
+
     async def touch(self, touches: Sequence[Touched]) -> None:
         """Note touches, and open the windows of those who came in."""
         items = [

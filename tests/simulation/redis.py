@@ -256,6 +256,17 @@ class Pipeline:
 
         self._commands.append(add)
 
+    def zadd(self, key, members):
+        for member, score in members.items():
+            self._commands.append(
+                lambda member=member, score=score: self._connection.server.db.zadd(
+                    key, member.encode(), score
+                )
+            )
+
+    def zcard(self, key):
+        self._commands.append(lambda: len(self._connection.server.db.hgetall(key)))
+
     def zrem(self, key, member):
         self._commands.append(lambda: self._connection.server.db.zrem(key, member.encode()))
 
