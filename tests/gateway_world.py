@@ -120,10 +120,10 @@ class Scene:
             assert response.status == 200, await response.text()
             yield Stream(response)
 
-    async def post(self, body, guide="g", **headers):
+    async def post(self, body, guide="g", brand=BRAND, **headers):
         """Status and body of a response."""
         async with self.http.post(
-            f"{self.base}/v1/responses", json=body, headers=asked(guide) | headers
+            f"{self.base}/v1/responses", json=body, headers=asked(guide, brand=brand) | headers
         ) as response:
             return response.status, await response.json()
 
@@ -166,8 +166,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def running(kafka_url, redis_url, prefix, secrets=(SECRET,), port=0):
-    """A gateway in this process."""
+async def running(kafka_url, redis_url, prefix, secrets=(SECRET,), port=0, *, alone=True):
+    """A gateway in this process; ``alone``: no worker vouches for Redis."""
     settings = Settings(topic_prefix=prefix, gateway_port=port, gateway_secret=secrets)
     started, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
     serving = asyncio.create_task(
@@ -180,7 +180,8 @@ async def running(kafka_url, redis_url, prefix, secrets=(SECRET,), port=0):
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
         scene = Scene(*started.result(), http, scripts, kafka_url, prefix, stop)
         try:
-            await scene.whole()
+            if alone:
+                await scene.whole()
             yield scene
         finally:
             stop.set()
