@@ -51,8 +51,9 @@ class Move:
 
     ``attempt`` and ``guide_id``: of which offer and by whom, where that is told. ``asks``: somebody is wanted
     for it; ``tried``: the guides who have given it back; ``rung``: how far afield it looks; ``over``: nobody
-    is asked again, the lead is closed if this was its last chance. ``cell``: where it goes by this step, with
-    what it ``brought``; ``place``: in degrees, where it is looked for somebody there.
+    is asked again, the lead is closed if this was its last chance. ``here``: the cell it is in; ``goes``:
+    further afield by this step, to which ``cell``, with what it ``brought``; ``place``: in degrees, around
+    which it looks there.
     """
 
     action: str
@@ -64,6 +65,8 @@ class Move:
     tried: tuple[str, ...] = ()
     rung: Rung = "near"
     over: bool = False
+    here: str = ""
+    goes: bool = False
     cell: str | None = None
     place: tuple[float, float] | None = None
     brought: str = ""

@@ -51,10 +51,9 @@ class Past(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """A batch of responses: requests with their cells by cause, what came too early, what is refused."""
+    """A batch of responses: requests, what came too early, what is refused."""
 
     requests: list[Request] = field(default_factory=list)
-    cells: dict[tuple[str, str], str] = field(default_factory=dict)
     early: list[tuple[str, bytes]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -90,10 +89,9 @@ def understand(
         policy = policy_of(response.brand)
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
-            move = replace(move, cell=None)
-        request = Request(response.kind, response.lead_id, event, asked.digest, record, move)
-        out.requests.append(request)
-        out.cells[request.cause] = past.cell
+            move = replace(move, goes=False)
+        move = replace(move, here=past.cell)
+        out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
     return out
 
 
@@ -130,7 +128,7 @@ def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy)
         tried=tried(steps),
         rung=rung,
         over=over,
-        cell="" if goes and rung in FURTHER else None,
+        goes=goes and rung in FURTHER,
     )
 
 
