@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.cli.assign import assign
 from router.cli.checks import rebuild, verify
 from router.cli.demo import demo, simulate
 from router.cli.gateway import gateway, token
@@ -10,7 +11,7 @@ from router.cli.inbox import inbox
 from router.cli.schemas import schemas
 from router.cli.worker import worker
 
-for command in (worker, gateway, token, demo, simulate, verify, rebuild, inbox, schemas):
+for command in (worker, gateway, token, assign, demo, simulate, verify, rebuild, inbox, schemas):
     main.add_command(command)
 
 __all__ = ["main"]

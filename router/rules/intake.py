@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from topics.assignments import Mark, Rung
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
@@ -143,7 +145,10 @@ def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[
 
 def _lead(record: Record) -> Request:
     lead = decode(Lead, record.value)
-    return Request("lead" if lead.list_id is None else "list", lead.lead_id, lead, digest_of(lead), record)
+    if lead.list_id is None:
+        return Request("lead", lead.lead_id, lead, digest_of(lead), record)
+    # a row of a list is dated by its sending: the same row sent again says the same
+    return Request("list", lead.lead_id, lead, digest_of(replace(lead, occurred_at_ms=0)), record)
 
 
 def _reservation(record: Record) -> Request:
