@@ -297,7 +297,8 @@ def told(path):
 def test_a_list_is_given_out_once_however_often_it_is_sent(world, tmp_path):
     """Every row has its answer, as the log has it; the same file from elsewhere changes nothing."""
     path = tmp_path / "autumn.csv"
-    path.write_text("member_id,lat,lon,tier\n" + "".join(f"a{n},31.2,121.5,new\n" for n in range(12)))
+    rows = "".join(f"a{n},31.2,121.5,new,{'coat' * (n % 2)}\n" for n in range(12))
+    path.write_text("member_id,lat,lon,tier,sku\n" + rows)
     said, errors, rows = assigned(world, path, "--rate", "5000")
     world.settle()
     answers = world.answers("b")
