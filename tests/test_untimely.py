@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.replay import Replay
-from router.rules.intake import AGE_MAX_MS, AHEAD_MAX_MS, REMEMBER_MS, decoded, read, untimely
+from router.rules.horizon import AGE_MAX_MS, AHEAD_MAX_MS, REMEMBER_MS, untimely
+from router.rules.intake import decoded, read
 from topics.bindings import Binding
 from topics.catalog import BINDINGS, LEADS, RESERVATIONS, RESPONSES, STREAM_RETENTION_MS, TOUCHES
 from topics.codec import encode

@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from router.rules.horizon import AGE_MAX_MS, AHEAD_MAX_MS, DAY_MS, Untimely, untimely
 from topics.assignments import Mark, Rung
 from topics.bindings import Binding
-from topics.catalog import LEADS, RESERVATIONS, STREAM_RETENTION_MS, Topic
+from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
 from topics.fields import RequestKind
 from topics.leads import Lead
@@ -18,20 +19,11 @@ from topics.reservations import Reservation
 from topics.responses import Response
 from topics.touches import Touch
 
-Untimely = Literal["future", "too_old"]
 RefusalReason = (
     BadReason
     | Untimely
     | Literal["bug", "conflict", "slot_full", "transfer_budget", "unknown", "unsupported"]
 )
-
-_DAY_MS = 24 * 3600 * 1000
-#: How old an event may be when the broker gets it: one that is older may be the repeat of a forgotten one.
-AGE_MAX_MS = STREAM_RETENTION_MS + _DAY_MS
-#: How far ahead of the broker's clock an event may be dated.
-AHEAD_MAX_MS = _DAY_MS
-#: How long ids are remembered: an event that is let in twice comes the second time no later than that.
-REMEMBER_MS = AGE_MAX_MS + AHEAD_MAX_MS
 
 E = TypeVar("E", Binding, Response, Touch)
 
@@ -168,25 +160,10 @@ def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[
     return events, refusals
 
 
-def untimely(occurred_at_ms: int, now_ms: int, *, for_ever: bool = False) -> Untimely | None:
-    """What is wrong with the time of an event that the broker got at ``now_ms``, epoch ms; None for nothing.
-
-    The broker's time of the record, not the reader's, so that whoever reads it again decides the same; where
-    it has none (-1) nothing is judged. ``for_ever``: what is kept for ever is never too old.
-    """
-    if now_ms <= 0:
-        return None
-    if occurred_at_ms > now_ms + AHEAD_MAX_MS:
-        return "future"
-    return "too_old" if occurred_at_ms < now_ms - AGE_MAX_MS and not for_ever else None
-
-
 def _untimely(record: Record, occurred_at_ms: int, reason: Untimely) -> Refusal:
-    limit_ms = AHEAD_MAX_MS if reason == "future" else AGE_MAX_MS
+    days = (AHEAD_MAX_MS if reason == "future" else AGE_MAX_MS) // DAY_MS
     where = "ahead of" if reason == "future" else "before"
-    detail = (
-        f"occurred_at_ms: {occurred_at_ms} is more than {limit_ms // _DAY_MS} d {where} {record.timestamp}"
-    )
+    detail = f"occurred_at_ms: {occurred_at_ms} is more than {days} d {where} {record.timestamp}"
     return Refusal(record, reason, detail)
 
 

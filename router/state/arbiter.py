@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.rules.charge import InCharge, nobody_in_charge
-from router.rules.intake import REMEMBER_MS, Request
+from router.rules.horizon import REMEMBER_MS
+from router.rules.intake import Request
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal, home_of
 from router.rules.restoring import Restored
