@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from router.errors import ConfigError
 from router.feed import Feed
 from router.replay import REPLAY_TOPICS, Content, Replay
+from router.rules.horizon import REMEMBER_MS
 from router.state import keys
-from router.state.arbiter import REMEMBER_MS
 from router.state.redis import Scripts, answered, checked
 from router.topology import bootstrap
 

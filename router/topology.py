@@ -14,10 +14,8 @@ from aiokafka.errors import (
 )
 
 from router.errors import ConfigError, OutageError
-from topics.catalog import TOPICS
+from topics.catalog import STREAM_RETENTION_MS, TOPICS
 
-#: How long a stream is kept. Everything live is younger, because every state has a time limit.
-STREAM_RETENTION_MS = 14 * 24 * 3600 * 1000
 #: Copies of each partition, where there are that many brokers.
 REPLICATION_MAX = 3
 

@@ -277,3 +277,12 @@ def test_the_audit_shares_no_code_with_what_it_judges():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             assert all(name in allowed or name.startswith("router.audit") for name in names), (path, names)
+
+
+def test_a_row_of_a_list_is_its_own_kind():
+    """The same id as a lead and as a row of a list are two; neither's answer is the other's."""
+    both = [*ROSTER, lead("L1"), lead("L1", list_id="autumn"), assigned("L1")]
+    found = report(both)
+    assert (found.leads_in, found.duplicates_in, found.lost) == (2, 0, 1)
+    found = report([*both, assigned("L1", "g2", kind="list")])
+    assert (found.assigned, found.ok) == (2, True), found.problems

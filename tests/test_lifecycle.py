@@ -243,7 +243,7 @@ def test_a_guide_who_accepts_while_the_end_of_the_offer_is_on_its_way_keeps_the_
 
 
 def _accepted():
-    value = b'{"response_id":"a","lead_id":"l","member_id":"m","brand":"b","occurred_at_ms":5,'
+    value = b'{"response_id":"a","lead_id":"l","member_id":"m","brand":"b","occurred_at_ms":1790000000000,'
     return b"m", value + b'"action":"accepted","guide_id":"g","attempt":1}'
 
 

@@ -69,7 +69,8 @@ def reservation(reservation_id="r", **more):
 
 def requests(topic, *events):
     """Events as the intake makes requests of them."""
-    found, refusals = read(topic, [Record(encode(event), offset) for offset, event in enumerate(events)])
+    records = [Record(encode(event), n, timestamp=event.occurred_at_ms) for n, event in enumerate(events)]
+    found, refusals = read(topic, records)
     assert not refusals
     return found
 

@@ -469,8 +469,8 @@ def test_a_lead_is_remembered_for_the_horizon_and_no_longer(server):
         await arbiter.fix_cells([Proposal("b", "m", "lead", "l", CELL, owner_first=False)])
         await arbiter.keep_journeys([("b", "m", "lead", "l", 1, 0, b"x")])
         for key in (keys.lead(CELL, "lead", "l"), keys.lead_cell("b", "lead", "l")):
-            assert 14 * 86_400 < await arbiter.scripts.redis.ttl(key) <= 15 * 86_400
-        assert await arbiter.scripts.redis.ttl(keys.journey("b", "m", "lead", "l")) > 14 * 86_400
+            assert 15 * 86_400 < await arbiter.scripts.redis.ttl(key) <= 16 * 86_400
+        assert await arbiter.scripts.redis.ttl(keys.journey("b", "m", "lead", "l")) > 15 * 86_400
 
     tell(server, story)
 

@@ -38,7 +38,7 @@ class Record:
 def binding(number, kind, guide_id=None, member_id="m", day=None):
     at_ms = (number if day is None else day) * DAY_MS
     about = {"member_id": member_id, "brand": "b", "occurred_at_ms": at_ms, "to_guide_id": guide_id}
-    return Record(encode(Binding(command_id=f"c{number}", kind=kind, **about)))
+    return Record(encode(Binding(command_id=f"c{number}", kind=kind, **about)), timestamp=at_ms)
 
 
 def track(server, story):

@@ -19,6 +19,9 @@ from topics.responses import Response
 from topics.stores import Store
 from topics.touches import Touch
 
+#: How long a stream is kept. Everything live is younger, because every state has a time limit.
+STREAM_RETENTION_MS = 14 * 24 * 3600 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:

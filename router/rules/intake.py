@@ -6,19 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
+from msgspec.structs import replace
+
+from router.rules.horizon import AGE_MAX_MS, AHEAD_MAX_MS, DAY_MS, Untimely, untimely
 from topics.assignments import Mark, Rung
+from topics.bindings import Binding
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
-from topics.fields import Event, RequestKind
+from topics.fields import RequestKind
 from topics.leads import Lead
 from topics.reservations import Reservation
 from topics.responses import Response
+from topics.touches import Touch
 
 RefusalReason = (
-    BadReason | Literal["bug", "conflict", "slot_full", "transfer_budget", "unknown", "unsupported"]
+    BadReason
+    | Untimely
+    | Literal["bug", "conflict", "slot_full", "transfer_budget", "unknown", "unsupported"]
 )
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", Binding, Response, Touch)
 
 
 class Record(Protocol):
@@ -130,9 +137,15 @@ def read(topic: Topic, records: Sequence[Record]) -> tuple[list[Request], list[R
     refusals: list[Refusal] = []
     for record in records:
         try:
-            requests.append(read_one(record))
+            request = read_one(record)
         except BadEventError as error:
             refusals.append(Refusal(record, error.reason, error.detail))
+            continue
+        reason = untimely(request.event.occurred_at_ms, record.timestamp)
+        if reason is None:
+            requests.append(request)
+        else:
+            refusals.append(_untimely(record, request.event.occurred_at_ms, reason))
     return requests, refusals
 
 
@@ -142,15 +155,31 @@ def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[
     refusals: list[Refusal] = []
     for record in records:
         try:
-            events.append((decode(event_type, record.value), record))
+            event = decode(event_type, record.value)
         except BadEventError as error:
             refusals.append(Refusal(record, error.reason, error.detail))
+            continue
+        reason = untimely(event.occurred_at_ms, record.timestamp, for_ever=event_type is Binding)
+        if reason is None:
+            events.append((event, record))
+        else:
+            refusals.append(_untimely(record, event.occurred_at_ms, reason))
     return events, refusals
+
+
+def _untimely(record: Record, occurred_at_ms: int, reason: Untimely) -> Refusal:
+    days = (AHEAD_MAX_MS if reason == "future" else AGE_MAX_MS) // DAY_MS
+    where = "ahead of" if reason == "future" else "before"
+    detail = f"occurred_at_ms: {occurred_at_ms} is more than {days} d {where} {record.timestamp}"
+    return Refusal(record, reason, detail)
 
 
 def _lead(record: Record) -> Request:
     lead = decode(Lead, record.value)
-    return Request("lead" if lead.list_id is None else "list", lead.lead_id, lead, digest_of(lead), record)
+    if lead.list_id is None:
+        return Request("lead", lead.lead_id, lead, digest_of(lead), record)
+    # a row of a list is dated by its sending: the same row sent again says the same
+    return Request("list", lead.lead_id, lead, digest_of(replace(lead, occurred_at_ms=0)), record)
 
 
 def _reservation(record: Record) -> Request:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.rules.charge import InCharge, nobody_in_charge
+from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Request
 from router.rules.offers import Answer, Offer
 from router.rules.placing import Home, Proposal, home_of
@@ -16,8 +17,6 @@ from router.state import keys
 from router.state.members import Members
 from router.state.redis import Call, Item, Scripts, answered, checked
 
-#: How long a lead's answer is remembered: the stream retention and a day, so that no replay outlives it.
-REMEMBER_MS = 15 * 24 * 3600 * 1000
 #: Cards that a guide's feed holds for those who follow along.
 FEED_MAX = 500
 #: Entries, of a batch each, that a cell's changes hold; who is further behind reads the cell as a whole.
