@@ -119,6 +119,10 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
         named = [row for row, guide_id in enumerate(guides) if guide_id]
         brands = [batch[row].event.brand for row in named]
         column[named] = roster.guide_ids.rows(brands, [guides[row] for row in named])
+    for row in grabs:  # a lead that names a store is in that store's pool
+        store, taker = wanted.store_row[row], wanted.owner_row[row]
+        if store >= 0 and taker >= 0 and roster.guide_store[taker] != store:
+            wanted.owner_row[row] = -1
     for row, request in enumerate(batch):
         if request.move is not None and request.move.place is not None:
             wanted.lat[row], wanted.lon[row] = request.move.place

@@ -1,0 +1,218 @@
+"""Reservations as stories: slots that are sold once, holds, changes, visits, and the guide of the day."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.local import EmbeddedRedis
+from router.state import keys
+from tests.lifecycle_world import BEGIN_MS, booked, guide, lead, live, policy, store
+from topics.guides import Period
+
+HOUR_MS = 3_600_000
+#: Within a day, so that a guide is looked for at once.
+SOON_MS = BEGIN_MS + 2 * HOUR_MS
+LATER_MS = BEGIN_MS + 40 * HOUR_MS
+
+
+@pytest.fixture(scope="module")
+def server():
+    with EmbeddedRedis() as redis:
+        yield redis
+
+
+def fitting(slots=1, **more):
+    """A store that has so many places at a time for its service."""
+    return store(version=2, slots={"fit": slots}, slot_minutes=60, **more)
+
+
+def visit(name="l", starts_ms=SOON_MS, hours=1, **more):
+    times = {"starts_at_ms": starts_ms, "ends_at_ms": starts_ms + hours * HOUR_MS}
+    return booked(name, service="fit", **{**times, **more})
+
+
+async def taken(world):
+    """How often each slot is taken, by its start in hours from the beginning."""
+    members = await world.redis.zrange(keys.slots("b/-"), 0, -1)
+    starts = Counter(int(member.decode().split("|")[2]) for member in members)
+    return {(at - BEGIN_MS + BEGIN_MS % HOUR_MS) // HOUR_MS: count for at, count in starts.items()}
+
+
+def reasons_of(world, name):
+    return [each.get("reason") for each in world.records(name)]
+
+
+def test_a_slot_is_sold_once_and_who_comes_second_is_told(server):
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("b", member_id="n"))
+        assert (world.state("a"), reasons_of(world, "b")) == ("offered g", ["slot_full"])
+        assert world.state("b").startswith("closed")
+        assert set((await taken(world)).values()) == {1}
+
+    live(server, story, fitting(), guide("g", capacity=9))
+
+
+def test_a_change_takes_the_new_and_frees_the_old_or_leaves_all_as_it_is(server):
+    async def story(world):
+        next_ms = SOON_MS + 2 * HOUR_MS
+        await world.put(visit("a"), visit("b", next_ms, member_id="n"))
+        before = await taken(world)
+        await world.put(visit("a", next_ms, version=2, status="changed"))
+        assert (world.dead_letters(), await taken(world)) == (["slot_full"], before)
+        await world.put(visit("b", next_ms, version=2, status="cancelled", member_id="n"))
+        await world.put(visit("a", next_ms, version=3, status="changed"))
+        assert [each["state"] for each in world.records("a")] == ["offered", "offered"]
+        assert world.records("a")[1]["reservation"]["starts_at_ms"] == next_ms
+        assert (len(before), len(await taken(world))) == (4, 2)
+        await world.put(visit("c", member_id="o"))
+        assert world.state("c").startswith("offered")
+
+    live(server, story, fitting(), guide("g", capacity=9))
+
+
+def test_a_lower_version_is_late_and_an_equal_one_the_same_answer(server):
+    async def story(world):
+        await world.put(visit("a", version=5))
+        told = world.records("a")
+        await world.put(visit("a", version=4, status="cancelled"), visit("a", version=5))
+        assert world.records("a") == told
+
+    live(server, story, fitting(), guide("g"))
+
+
+def test_a_cancellation_frees_slot_and_guide_also_when_it_comes_first(server):
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("a", version=2, status="cancelled"))
+        assert (world.story("a"), await world.load("g"), await taken(world)) == (
+            *(["offered g", "withdrawn g"], 0, {}),
+        )
+        await world.put(visit("b", version=2, status="cancelled", member_id="n"))
+        await world.put(visit("b", member_id="n"))
+        assert [each["state"] for each in world.records("b")] == ["withdrawn"]
+        assert await taken(world) == {}
+
+    live(server, story, fitting(), guide("g"))
+
+
+@pytest.mark.parametrize(("status", "state"), [("arrived", "visited g"), ("no_show", "lost g")])
+def test_who_comes_is_visited_and_who_does_not_is_lost(server, status, state):
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("a", version=2, status=status))
+        assert world.state("a") == state
+
+    live(server, story, fitting(), guide("g"))
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_hold_ends_by_itself_unless_it_is_confirmed(server, confirmed):
+    async def story(world):
+        await world.put(visit("a", hold_until_ms=BEGIN_MS + 20_000))
+        assert (world.state("a").split()[0], len(await taken(world)) > 0) == ("waiting", True)
+        if confirmed:
+            await world.put(visit("a", version=2, status="changed"))
+        await world.wait(21)
+        assert ("offered g" in world.story("a")) is confirmed
+        assert world.state("a").startswith("closed") is not confirmed
+        assert bool(await taken(world)) is confirmed
+
+    live(server, story, fitting(), guide("g"))
+
+
+def test_a_guide_is_occupied_from_the_horizon_on_and_is_one_of_those_on_shift_then(server):
+    """Booked two days ahead it holds its slot; a day before a guide gets it, who is there at that hour."""
+
+    def shift(begin_ms, end_ms):
+        return (Period(from_ms=begin_ms, to_ms=end_ms),)
+
+    async def story(world):
+        await world.put(visit("a", LATER_MS))
+        assert (world.state("a"), await world.load("then")) == ("waiting @hq/store/s/booked", 0)
+        await world.wait(17 * 3600, step_s=1800)
+        assert {each for each in world.story("a") if each.startswith("offered")} == {"offered then"}
+
+    live(
+        server,
+        story,
+        fitting(),
+        guide("now", shifts=shift(BEGIN_MS, BEGIN_MS + 30 * HOUR_MS)),
+        guide("then", shifts=shift(LATER_MS, LATER_MS + 9 * HOUR_MS)),
+    )
+
+
+def test_a_change_keeps_the_guide_who_is_there_then_and_moves_on_otherwise(server):
+    early, late = SOON_MS + HOUR_MS, SOON_MS + 9 * HOUR_MS
+
+    def shift(begin_ms):
+        return (Period(from_ms=begin_ms, to_ms=begin_ms + 4 * HOUR_MS),)
+
+    async def story(world):
+        await world.put(visit("a", early))
+        assert world.state("a") == "offered morning"
+        await world.put(visit("a", early + HOUR_MS, version=2, status="changed"))
+        assert world.state("a") == "offered morning"
+        await world.put(visit("a", late, version=3, status="changed"))
+        assert world.story("a")[2:] == ["returned morning", "offered evening"]
+
+    shifts = (guide("morning", shifts=shift(SOON_MS)), guide("evening", shifts=shift(late)))
+    live(server, story, fitting(slots=3), *shifts)
+
+
+def test_too_far_ahead_is_refused_by_name(server):
+    async def story(world):
+        await world.put(visit("a", BEGIN_MS + 13 * 24 * HOUR_MS))
+        assert world.dead_letters() == ["unsupported"]
+        [letter] = world.log["dead-letters"]
+        assert b"ends_at_ms" in dict(letter.headers)["detail"]
+
+    live(server, story, fitting(), guide("g"))
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.integers(1, 4),
+        st.sampled_from(("booked", "changed", "changed", "cancelled", "no_show")),
+        st.integers(0, 3),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps, st.integers(1, 2))
+def test_no_slot_is_ever_taken_more_often_than_there_is_room(server, told, room):
+    """Whatever comes in whatever order, with repeats; and each visit holds all of its slots or none."""
+
+    async def story(world):
+        for name, version, status, hour in told:
+            starts_ms = SOON_MS + hour * HOUR_MS
+            await world.put(visit(name, starts_ms, 2, version=version, status=status, member_id=f"m{name}"))
+            assert all(count <= room for count in (await taken(world)).values())
+        held = Counter(
+            member.decode().split("|")[4] for member in await world.redis.zrange(keys.slots("b/-"), 0, -1)
+        )
+        for name in "abcd":
+            open_now = world.records(name) and world.records(name)[-1]["state"] not in {
+                *("closed", "withdrawn", "lost"),
+            }
+            # a start that is no multiple of a slot overlaps one more
+            assert held[name] in ({2, 3} if open_now else {0})
+
+    live(server, story, fitting(slots=room), guide("g", capacity=9), policy("book_days_max = 3\n", 2))
+
+
+def test_a_reservation_is_no_lead_of_the_same_name(server):
+    async def story(world):
+        await world.put(visit("a"), lead("a", member_id="n"))
+        kinds = {orjson.loads(record.value)["kind"] for record in world.log["assignments"]}
+        assert kinds == {"lead", "reservation"}
+
+    live(server, story, fitting(), guide("g", capacity=9))
