@@ -36,6 +36,8 @@ SPOILS = [
 ]
 
 
+#: In worlds where offers end soon the leads have lived for so long before they come: their lives end soon as well.
+QUICK_AGE_MS = 40_000
 SLOW = """
 [respond_s]
 vip = 86400
@@ -89,8 +91,9 @@ class World:
         markets = rng.choice(((None,), ("上海",), ("上海", "北京", "x/y")))
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
-        #: In some worlds offers end soon, so that leads pass through many hands until they are closed.
-        self._policy = rng.choice((QUICK, SLOW))
+        #: In some worlds offers end soon, so that leads pass through many hands until they are closed; those take longer.
+        self._policy = rng.choice((QUICK, SLOW, SLOW))
+        self._age_ms = QUICK_AGE_MS if self._policy is QUICK else 0
         self.roster.append(self._rules(1))
         sent = self._inputs(rng.randint(20, 60))
         sent += [self._binding(i) for i in range(rng.randint(0, 24))]
@@ -220,7 +223,7 @@ class World:
             f"{topic.name[:-1]}_id": name,
             "member_id": self.rng.choice(self._members),
             "brand": BRAND,
-            "occurred_at_ms": BEGIN_MS + int(at_s * 1000),
+            "occurred_at_ms": BEGIN_MS + int(at_s * 1000) - self._age_ms,
         }
         if topic is RESERVATIONS:
             store_id = self.rng.choice(self._stores)
