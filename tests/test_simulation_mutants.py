@@ -428,6 +428,48 @@ def who_has_given_a_lead_back_gets_it_again(patch):
     patch.setattr("router.flow.settle", settle)
 
 
+def a_lead_stays_in_the_cell_that_it_left(patch):
+    def leave(db, keys, args, leave=scripts.leave):
+        stay = dict(db.hgetall(keys[0]))
+        told = leave(db, keys, args)
+        for member in stay:
+            db.zadd(keys[0], member, 0)
+        return told
+
+    patch.setitem(scripts.SCRIPTS, "leave", leave)
+
+
+def the_cell_that_a_lead_left_goes_on(patch):
+    def anew(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
+        if held := cell.db.hgetall(key):
+            held.pop(b"to", None)
+        return claim(cell, key, remember_ms, rules, ask)
+
+    patch.setattr(scripts, "_claim", anew)
+
+
+def a_slot_is_not_compared(patch):
+    def hold(self, names, hold=scripts.Claim.hold):
+        return hold(self, b" ".join(b"99:" + slot.partition(b":")[2] for slot in names.split() if b":" in slot))
+
+    patch.setattr(scripts.Claim, "hold", hold)
+
+
+def an_older_version_of_a_reservation_counts(patch):
+    """Neither the reading nor the script compares it."""
+    patch.setattr(scripts.Claim, "is_old", lambda self: bool(self.steps and not self.move))
+
+
+def a_merged_lead_takes_the_place_of_its_target(patch):
+    def meet(db, keys, args, meet=scripts.meet):
+        met = meet(db, keys, args)
+        if any(met):
+            meet(db, keys, [b"1" if at and at % 4 == 0 else each for at, each in enumerate(args)])
+        return met
+
+    patch.setitem(scripts.SCRIPTS, "meet", meet)
+
+
 #: What is taken away, and words of the problem by which it must be found.
 MUTANTS = {
     acknowledged_before_the_work: "lost:",
@@ -475,6 +517,11 @@ MUTANTS = {
     nobody_is_told_what_became_of_a_response: "responses: nobody told",
     a_place_is_not_given_back: "open attempts:",
     who_has_given_a_lead_back_gets_it_again: "moves: back to who",
+    a_lead_stays_in_the_cell_that_it_left: "waiting:",
+    the_cell_that_a_lead_left_goes_on: "double_assigned:",
+    a_slot_is_not_compared: "slots: sold twice",
+    an_older_version_of_a_reservation_counts: "moves: by an older version",
+    a_merged_lead_takes_the_place_of_its_target: "merged:",
 }
 #: Where a mutant is caught that no seed below the limit catches.
 RARE = {

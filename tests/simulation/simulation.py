@@ -86,9 +86,7 @@ class Simulation:
             self.loop.run_until(HEALED_S)
             self._heal()
             self.loop.run_until(SETTLED_S)
-        self._drain()
-        while not self._drained() and self.loop.now_s < DRAINED_S:  # somebody's pause was over
-            self._drain()
+        self._settle()
         found = [] if self._drained() else ["stuck: not everything was read to its end"]
         return (
             found
@@ -98,10 +96,17 @@ class Simulation:
             + judge.columns(self.server.db, self.workers)
         )
 
-    def _drain(self):
-        while not self._drained() and self.loop.now_s < DRAINED_S:
-            self.loop.run_until(self.loop.now_s + LOOK_S)
-        self.loop.run_until(self.loop.now_s + COLUMNS_S)
+    def _settle(self):
+        """Run until nothing is written any more: when a pause is over, or a place free, it begins anew."""
+        written = None
+        while written != self._written() and self.loop.now_s < DRAINED_S:
+            while not self._drained() and self.loop.now_s < DRAINED_S:
+                self.loop.run_until(self.loop.now_s + LOOK_S)
+            written = self._written()
+            self.loop.run_until(self.loop.now_s + COLUMNS_S)
+
+    def _written(self):
+        return sum(map(len, self.broker.logs.values()))
 
     def _drained(self):
         """Everything is read to its end, and nothing is due."""

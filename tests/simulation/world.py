@@ -182,7 +182,7 @@ class World:
             )[0]
             at_s, name = self._at(), f"{what[0]}{number}"
             if what in {"repeat", "change"} and good:
-                before = self.rng.choice(good)
+                before = self.rng.choice(good[-4:] if what == "change" else good)  # some change many times
                 at_s = self.rng.uniform(before.at_s, SENT_S)
                 sent.append((before if what == "repeat" else self._changed(before))._replace(at_s=at_s))
                 continue
