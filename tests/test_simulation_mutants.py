@@ -439,18 +439,11 @@ def a_lead_stays_in_the_cell_that_it_left(patch):
     patch.setitem(scripts.SCRIPTS, "leave", leave)
 
 
-def the_cell_that_a_lead_left_goes_on(patch):
-    def anew(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
-        if held := cell.db.hgetall(key):
-            held.pop(b"to", None)
-        return claim(cell, key, remember_ms, rules, ask)
-
-    patch.setattr(scripts, "_claim", anew)
-
-
 def a_slot_is_not_compared(patch):
     def hold(self, names, hold=scripts.Claim.hold):
-        return hold(self, b" ".join(b"99:" + slot.partition(b":")[2] for slot in names.split() if b":" in slot))
+        return hold(
+            self, b" ".join(b"99:" + slot.partition(b":")[2] for slot in names.split() if b":" in slot)
+        )
 
     patch.setattr(scripts.Claim, "hold", hold)
 
@@ -518,7 +511,6 @@ MUTANTS = {
     a_place_is_not_given_back: "open attempts:",
     who_has_given_a_lead_back_gets_it_again: "moves: back to who",
     a_lead_stays_in_the_cell_that_it_left: "waiting:",
-    the_cell_that_a_lead_left_goes_on: "double_assigned:",
     a_slot_is_not_compared: "slots: sold twice",
     an_older_version_of_a_reservation_counts: "moves: by an older version",
     a_merged_lead_takes_the_place_of_its_target: "merged:",

@@ -113,7 +113,9 @@ class Scripts:
         self._guard = guard
         self.redis = _client(url, timeout_s, self._greet)
         source = files("router.state")
-        self._text = {name: source.joinpath(f"{name}.lua").read_bytes() for name in (*SCRIPTS, *GATEWAY_SCRIPTS)}
+        self._text = {
+            name: source.joinpath(f"{name}.lua").read_bytes() for name in (*SCRIPTS, *GATEWAY_SCRIPTS)
+        }
         # computed here, since several batches run at once and one must not see another's half-loaded scripts
         self._sha = {name: sha1(text, usedforsecurity=False).hexdigest() for name, text in self._text.items()}
 

@@ -179,9 +179,7 @@ def _oversold(broker, db):
     """Slots that more reservations hold than the store has."""
     stores = [_json(record) for record in broker.of(STORES.name)]
     rooms = {store["store_id"]: store.get("slots", {}) for store in stores}
-    taken = Counter(
-        slot.decode().rsplit("|", 3)[0] for held in _keys(db, ":slots").values() for slot in held
-    )
+    taken = Counter(slot.decode().rsplit("|", 3)[0] for held in _keys(db, ":slots").values() for slot in held)
     for slot, number in taken.items():
         store_id, service, _ = slot.split("|")
         if number > rooms[store_id][service]:

@@ -36,7 +36,7 @@ SPOILS = [
 ]
 
 
-#: In worlds where offers end soon the leads have lived for so long before they come: their lives end soon as well.
+#: Where offers end soon the leads have lived for so long before they come: their lives end soon as well.
 QUICK_AGE_MS = 40_000
 SLOW = """
 [respond_s]
@@ -91,7 +91,7 @@ class World:
         markets = rng.choice(((None,), ("上海",), ("上海", "北京", "x/y")))
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
-        #: In some worlds offers end soon, so that leads pass through many hands until they are closed; those take longer.
+        #: In some worlds offers end soon, so that leads pass through many hands until they are closed.
         self._policy = rng.choice((QUICK, SLOW, SLOW))
         self._age_ms = QUICK_AGE_MS if self._policy is QUICK else 0
         self.roster.append(self._rules(1))
