@@ -405,6 +405,16 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     await real.close()
 
 
+async def test_a_lead_that_is_merged_does_not_take_the_place_of_its_target(valkey):
+    """The seeds cannot tell: it is closed at once, and who asks next becomes a lead of their own."""
+    real, (_, server, _) = Scripts(valkey.url), fake_redis()
+    await real.redis.flushall()
+    for lead, target in (("l1", b""), ("l2", b"lead|l1"), ("l3", b"lead|l1"), ("l1", b"")):
+        call = Call("meet", [keys.needs("b", "m1")], (600_000, "suits", f"lead|{lead}", 10**6, 0))
+        assert [await real.run([call]), checked([server.execute(call)])] == [[[target]]] * 2
+    await real.close()
+
+
 def test_every_script_has_its_fake_and_its_cases():
     assert sorted(scripts.SCRIPTS) == sorted(SCRIPTS)
     assert all(hasattr(Cases, f"_{name}") for name in SCRIPTS)

@@ -453,16 +453,6 @@ def an_older_version_of_a_reservation_counts(patch):
     patch.setattr(scripts.Claim, "is_old", lambda self: bool(self.steps and not self.move))
 
 
-def a_merged_lead_takes_the_place_of_its_target(patch):
-    def meet(db, keys, args, meet=scripts.meet):
-        met = meet(db, keys, args)
-        if any(met):
-            meet(db, keys, [b"1" if at and at % 4 == 0 else each for at, each in enumerate(args)])
-        return met
-
-    patch.setitem(scripts.SCRIPTS, "meet", meet)
-
-
 #: What is taken away, and words of the problem by which it must be found.
 MUTANTS = {
     acknowledged_before_the_work: "lost:",
@@ -513,7 +503,6 @@ MUTANTS = {
     a_lead_stays_in_the_cell_that_it_left: "waiting:",
     a_slot_is_not_compared: "slots: sold twice",
     an_older_version_of_a_reservation_counts: "moves: by an older version",
-    a_merged_lead_takes_the_place_of_its_target: "merged:",
 }
 #: Where a mutant is caught that no seed below the limit catches.
 RARE = {
