@@ -345,8 +345,8 @@ def says(patch, change):
     """Another move than the one that came."""
 
     def other(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
-        move = b" ".join(change(*ask[5].split(b" ", 2))) if ask[5] else b""
-        return claim(cell, key, remember_ms, rules, (*ask[:5], move))
+        move = b" ".join(change(*ask[5].split(b" ", 2))) if b" " in ask[5] else ask[5]
+        return claim(cell, key, remember_ms, rules, (*ask[:5], move, *ask[6:]))
 
     patch.setattr(scripts, "_claim", other)
 
