@@ -345,8 +345,8 @@ def says(patch, change):
     """Another move than the one that came."""
 
     def other(cell, key, remember_ms, rules, ask, *, claim=scripts._claim):
-        move = b" ".join(change(*ask[5].split(b" ", 2))) if ask[5] else b""
-        return claim(cell, key, remember_ms, rules, (*ask[:5], move))
+        move = b" ".join(change(*ask[5].split(b" ", 2))) if b" " in ask[5] else ask[5]
+        return claim(cell, key, remember_ms, rules, (*ask[:5], move, *ask[6:]))
 
     patch.setattr(scripts, "_claim", other)
 
@@ -428,6 +428,31 @@ def who_has_given_a_lead_back_gets_it_again(patch):
     patch.setattr("router.flow.settle", settle)
 
 
+def a_lead_stays_in_the_cell_that_it_left(patch):
+    def leave(db, keys, args, leave=scripts.leave):
+        stay = dict(db.hgetall(keys[0]))
+        told = leave(db, keys, args)
+        for member in stay:
+            db.zadd(keys[0], member, 0)
+        return told
+
+    patch.setitem(scripts.SCRIPTS, "leave", leave)
+
+
+def a_slot_is_not_compared(patch):
+    def hold(self, names, hold=scripts.Claim.hold):
+        return hold(
+            self, b" ".join(b"99:" + slot.partition(b":")[2] for slot in names.split() if b":" in slot)
+        )
+
+    patch.setattr(scripts.Claim, "hold", hold)
+
+
+def an_older_version_of_a_reservation_counts(patch):
+    """Neither the reading nor the script compares it."""
+    patch.setattr(scripts.Claim, "is_old", lambda self: bool(self.steps and not self.move))
+
+
 #: What is taken away, and words of the problem by which it must be found.
 MUTANTS = {
     acknowledged_before_the_work: "lost:",
@@ -475,6 +500,9 @@ MUTANTS = {
     nobody_is_told_what_became_of_a_response: "responses: nobody told",
     a_place_is_not_given_back: "open attempts:",
     who_has_given_a_lead_back_gets_it_again: "moves: back to who",
+    a_lead_stays_in_the_cell_that_it_left: "waiting:",
+    a_slot_is_not_compared: "slots: sold twice",
+    an_older_version_of_a_reservation_counts: "moves: by an older version",
 }
 #: Where a mutant is caught that no seed below the limit catches.
 RARE = {

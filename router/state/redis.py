@@ -36,12 +36,10 @@ from router.state.guard import Guard, ask_identity, identity_of
 
 SCRIPTS = (
     "bind",
-    "catch_up",
     "changes",
     "claim",
     "fix_cells",
     "forget",
-    "held_card",
     "inbox",
     "journey",
     "leave",
@@ -50,13 +48,14 @@ SCRIPTS = (
     "members",
     "part",
     "remind",
-    "moved",
     "restore",
     "set_capacity",
     "touch",
     "waiters",
     "window",
 )
+#: What only the gateway asks, which no worker does.
+GATEWAY_SCRIPTS = ("catch_up", "held_card", "moved")
 
 #: Replies that pass by themselves or by an operator's hand, as redis-py names them ...
 _TRANSIENT = (
@@ -114,7 +113,9 @@ class Scripts:
         self._guard = guard
         self.redis = _client(url, timeout_s, self._greet)
         source = files("router.state")
-        self._text = {name: source.joinpath(f"{name}.lua").read_bytes() for name in SCRIPTS}
+        self._text = {
+            name: source.joinpath(f"{name}.lua").read_bytes() for name in (*SCRIPTS, *GATEWAY_SCRIPTS)
+        }
         # computed here, since several batches run at once and one must not see another's half-loaded scripts
         self._sha = {name: sha1(text, usedforsecurity=False).hexdigest() for name, text in self._text.items()}
 

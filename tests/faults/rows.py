@@ -19,7 +19,6 @@ class Row(NamedTuple):
     """What of the row is not built yet, or does not hold."""
 
 
-LIFECYCLE = "needs what follows an assignment"
 PUSH = "needs the push and web edges"
 MONEY = "needs the ledger"
 

@@ -50,6 +50,7 @@ def problems(broker, server, now_ms, expected):
     if not server.lost:  # what was lost may have been told, or be told by another way
         found += _moves(broker)
         found += _untold(broker, db)
+        found += _oversold(broker, db)
     found += [
         f"feeds: a card stands twice in {key}" for key, held in _keys(db, ":feed:").items() if _twice(held)
     ]
@@ -134,7 +135,7 @@ def _turns(broker, db):
     return behind
 
 
-def _moves(broker):
+def _moves(broker):  # noqa: C901 - one look at each step
     """Steps that nobody may take: of another guide or offer than the response names, or before time is up."""
     asked = {event["response_id"]: event for event in map(_json, broker.of(RESPONSES.name))}
     stories = defaultdict(dict)
@@ -149,7 +150,11 @@ def _moves(broker):
             elif made["state"] == "offered" and made["guide_id"] in gave_back and made.get("turn"):
                 found.append(f"moves: back to who gave it back, {made['lead_id']} seq {seq}")
             before = story.get(seq - 1)
-            if before is None or before["cause"] == made["cause"] or made["cause"]["kind"] != "response":
+            if before is None or before["cause"] == made["cause"]:
+                continue
+            if made["cause"]["kind"] != "response":
+                if _version(made) <= max(_version(story[at]) for at in story if at < seq):
+                    found.append(f"moves: by an older version, {made['lead_id']} seq {seq}")
                 continue
             response = asked[made["cause"]["id"]]
             place = f"{made['lead_id']} seq {seq} by {response['response_id']}"
@@ -161,6 +166,22 @@ def _moves(broker):
             if response["action"] == "expired" and made["at_ms"] < before.get("respond_by_ms", 0):
                 found.append(f"moves: before its time, {place}")
     return found
+
+
+def _version(made):
+    """The version of a reservation that made a record, 0 for any other cause."""
+    return int(made["cause"]["kind"].partition("reservation/")[2] or 0)
+
+
+def _oversold(broker, db):
+    """Slots that more reservations hold than the store has."""
+    stores = [_json(record) for record in broker.of(STORES.name)]
+    rooms = {store["store_id"]: store.get("slots", {}) for store in stores}
+    taken = Counter(slot.decode().rsplit("|", 3)[0] for held in _keys(db, ":slots").values() for slot in held)
+    for slot, number in taken.items():
+        store_id, service, _ = slot.split("|")
+        if number > rooms[store_id][service]:
+            yield f"slots: sold twice, {slot}"
 
 
 def _untold(broker, db):

@@ -42,6 +42,7 @@ class Keyspace:
         there = held.pop(field, None) is not None
         if there and not held:
             del self.data[key]
+            self.kept_ms.pop(key, None)
         return there
 
     def zadd(self, key, member, score):
@@ -53,6 +54,7 @@ class Keyspace:
         there = held.pop(member, None) is not None
         if there and not held:
             del self.data[key]
+            self.kept_ms.pop(key, None)
         return there
 
     def zrange(self, key, first, last, *, withscores=False, byscore=False, bylex=False, offset=0, num=None):

@@ -66,13 +66,12 @@ class Loop:
         self._count += 1
         heappush(self._due, (self.now_s + delay_s, self._count, task))
 
-    def run_until(self, end_s, done=lambda: False):
-        """Run until a time, or earlier when ``done``."""
-        while self._due and self._due[0][0] <= end_s and not done():
+    def run_until(self, end_s):
+        """Run what is due until a time."""
+        while self._due and self._due[0][0] <= end_s:
             self.now_s, _, task = heappop(self._due)
             self._step(task)
-        if not done():
-            self.now_s = end_s
+        self.now_s = end_s
 
     def _step(self, task):
         coroutine, process = task

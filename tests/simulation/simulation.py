@@ -37,8 +37,10 @@ DRAINED_S = HEALED_S + 120
 HARMLESS_S = 4.0
 #: What is due later than this does not come any more.
 SOON_MS = 200_000
-#: The workers have heard of the last changes by then.
-COLUMNS_S = 3.0
+#: How often to look whether all is done.
+LOOK_S = 0.5
+#: The workers have heard of the last changes by then, and looked once more whether anything is due.
+COLUMNS_S = 5.0
 
 
 class Simulation:
@@ -84,11 +86,7 @@ class Simulation:
             self.loop.run_until(HEALED_S)
             self._heal()
             self.loop.run_until(SETTLED_S)
-        self.loop.run_until(DRAINED_S, self._drained)
-        self.loop.run_until(self.loop.now_s + COLUMNS_S)
-        while not self._drained() and self.loop.now_s < DRAINED_S:  # somebody's pause was over
-            self.loop.run_until(DRAINED_S, self._drained)
-            self.loop.run_until(self.loop.now_s + COLUMNS_S)
+        self._settle()
         found = [] if self._drained() else ["stuck: not everything was read to its end"]
         return (
             found
@@ -97,6 +95,18 @@ class Simulation:
             + judge.problems(self.broker, self.server, self.now_ms(), self._expected.outcomes)
             + judge.columns(self.server.db, self.workers)
         )
+
+    def _settle(self):
+        """Run until nothing is written any more: when a pause is over, or a place free, it begins anew."""
+        written = None
+        while written != self._written() and self.loop.now_s < DRAINED_S:
+            while not self._drained() and self.loop.now_s < DRAINED_S:
+                self.loop.run_until(self.loop.now_s + LOOK_S)
+            written = self._written()
+            self.loop.run_until(self.loop.now_s + COLUMNS_S)
+
+    def _written(self):
+        return sum(map(len, self.broker.logs.values()))
 
     def _drained(self):
         """Everything is read to its end, and nothing is due."""

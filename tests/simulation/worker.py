@@ -133,7 +133,7 @@ class Worker:
     @property
     def _calm(self):
         """When all is healed there is time: fewer turns make a run shorter."""
-        return 2 if self.faults.healed else 1
+        return 4 if self.faults.healed else 1
 
     def _mine(self, names):
         held = self.member.partitions(RESPONSES.name)

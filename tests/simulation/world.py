@@ -36,6 +36,8 @@ SPOILS = [
 ]
 
 
+#: Where offers end soon the leads have lived for so long before they come: their lives end soon as well.
+QUICK_AGE_MS = 40_000
 SLOW = """
 [respond_s]
 vip = 86400
@@ -90,7 +92,8 @@ class World:
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
         #: In some worlds offers end soon, so that leads pass through many hands until they are closed.
-        self._policy = rng.choice((QUICK, SLOW))
+        self._policy = rng.choice((QUICK, SLOW, SLOW))
+        self._age_ms = QUICK_AGE_MS if self._policy is QUICK else 0
         self.roster.append(self._rules(1))
         sent = self._inputs(rng.randint(20, 60))
         sent += [self._binding(i) for i in range(rng.randint(0, 24))]
@@ -179,7 +182,7 @@ class World:
             )[0]
             at_s, name = self._at(), f"{what[0]}{number}"
             if what in {"repeat", "change"} and good:
-                before = self.rng.choice(good)
+                before = self.rng.choice(good[-4:] if what == "change" else good)  # some change many times
                 at_s = self.rng.uniform(before.at_s, SENT_S)
                 sent.append((before if what == "repeat" else self._changed(before))._replace(at_s=at_s))
                 continue
@@ -220,7 +223,7 @@ class World:
             f"{topic.name[:-1]}_id": name,
             "member_id": self.rng.choice(self._members),
             "brand": BRAND,
-            "occurred_at_ms": BEGIN_MS + int(at_s * 1000),
+            "occurred_at_ms": BEGIN_MS + int(at_s * 1000) - self._age_ms,
         }
         if topic is RESERVATIONS:
             store_id = self.rng.choice(self._stores)
