@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
@@ -32,7 +34,9 @@ SEEDS, CHUNK = 2080, 130
 @pytest.fixture(scope="module")
 def two_processes():
     """Seeds hang on nothing but themselves: two at a time."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    # pytest alone knows where these modules are
+    here = {"initializer": site.addsitedir, "initargs": (str(Path(__file__).parents[1]),)}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn"), **here) as pool:
         yield pool
 
 
