@@ -316,7 +316,7 @@ async def test_f59_a_reader_who_does_not_read_is_hung_up_on(scene, monkeypatch):
 
 async def test_told_to_stop_the_gateway_says_goodbye(embedded_kafka, redis, prefix):
     async with AsyncExitStack() as stack, running(embedded_kafka.url, redis.url, prefix) as scene:
-        stream = await stack.enter_async_context(scene.stream())
+        stream = await stack.enter_async_context(scene.stream("leaving"))
         await stream.next()
         ending = asyncio.create_task(stream.next())
         await asyncio.sleep(0)
