@@ -207,9 +207,7 @@ for i = 1, #KEYS - 8 do
     end
   end
 
-  if held[5] then
-    result, made = 'stale', {} -- it is on its way to another cell
-  elseif result then -- nothing to do
+  if result then -- nothing to do
   elseif seq == 0 and string.sub(move, 1, 1) == '=' or move == '' and not hold(wanted) then
     write(move == '' and 'closed' or string.sub(move, 2), '0', '0', '0', '-', table.concat({queue, tier, arrival, rung}, '|'))
     result, ends = move == '' and 'full' or 'ok', nil
@@ -228,7 +226,7 @@ for i = 1, #KEYS - 8 do
     flush()
     if to and after ~= '' then tried[who] = nil end -- who gave it back may still come and take it
     local early = string.find(moves, ' !', 1, true) and tonumber(now) < tonumber(newest[4])
-    if early and not FINAL[state] then
+    if early and not FINAL[state] and not held[5] then
       dues[#dues + 1] = newest[5] ~= '0' and newest[5] or newest[4] -- what ends later is due later
       dues[#dues + 1] = whom
     end
@@ -238,6 +236,8 @@ for i = 1, #KEYS - 8 do
       result = 'illegal'
     elseif who ~= '-' and holder ~= who and after == '' then
       result = state == 'waiting' and 'late' or 'not_yours'
+    elseif held[5] then -- on its way to another cell: only what must not be lost waits for it
+      result = to ~= '' and 'stale' or after ~= '' and 'full' or 'nothing'
     elseif wanted ~= '' and not hold(wanted) then
       result = 'full'
     else

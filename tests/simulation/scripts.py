@@ -107,9 +107,7 @@ class Claim:
     def answer(self):
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
         if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
-            return [b"stale" if b"to" in self.held else b"conflict", self.steps[-1][0], self.seq]
-        if b"to" in self.held:
-            return [b"stale", self.steps[-1][0], self.seq]
+            return [b"conflict", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
             return [b"replay", made[-1].split(b" ")[0], before[0], *made]
@@ -187,6 +185,8 @@ class Claim:
             return b"illegal"
         if who not in {b"-", holder} and not after:
             return b"late" if state == b"waiting" else b"not_yours"
+        if b"to" in self.held:
+            return b"stale" if to else b"full" if after else b"nothing"
         if self.wanted and not self.hold(self.wanted):
             return b"full"
         return self.step(state, holder, who, (to, again, after, by))
@@ -194,7 +194,7 @@ class Claim:
     def is_early(self):
         """Whether the time of a state is not over yet; then it is due later."""
         state, _, _, by, remind, *_ = self.steps[-1]
-        if self.now < int(by) and state not in FINAL:
+        if self.now < int(by) and state not in FINAL and b"to" not in self.held:
             self.db.zadd(self.cell.due, self.whom, float(by if remind == b"0" else remind))
         return self.now < int(by)
 
