@@ -43,7 +43,10 @@ class Moving:
             rung, cell = further(request.event, cell, rung, here)
         around = spot(request.event, cell, rung, here)
         place = None if around is None else (around.lat, around.lon)
-        return replace(request, move=replace(move, rung=rung, cell=cell if move.goes else None, place=place))
+        return replace(
+            request,
+            move=replace(move, rung=rung, cell=move.cell or (cell if move.goes else None), place=place),
+        )
 
     async def leave(self, told: Understood, now_ms: int) -> list[Going]:
         """Let waiting leads leave for other cells; who has left, and is placed there."""
@@ -52,7 +55,7 @@ class Moving:
             move, event = request.move, request.event
             if move is not None and move.cell is not None and move.cell != move.here:
                 lead = (event.brand, event.member_id, request.kind, request.lead_id)
-                going[row] = (lead, move.here, move.cell, move.attempt or 0)
+                going[row] = (lead, move.here, move.cell, move.tries)
         left: list[Going] = []
         found = await self.arbiter.leave(list(going.values()), now_ms)
         for (row, (whom, here, _, attempt)), (to, brought) in zip(going.items(), found, strict=True):

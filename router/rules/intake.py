@@ -70,6 +70,7 @@ class Move:
     response: Response | None = None
     asks: bool = False
     tried: tuple[str, ...] = ()
+    tries: int = 0
     rung: Rung = "near"
     over: bool = False
     here: str = ""

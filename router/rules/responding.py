@@ -48,6 +48,10 @@ class Past(Protocol):
     def steps(self) -> tuple[str, ...]:
         """See ``router.rules.offers.made``; '' where one is forgotten."""
 
+    @property
+    def to(self) -> str | None:
+        """The cell for which it has left, if it is on its way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Understood:
@@ -90,7 +94,8 @@ def understand(
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
             move = replace(move, goes=False)
-        move = replace(move, here=past.cell)
+        # who has left goes on, whatever has happened since
+        move = replace(move, here=past.cell, cell=past.to)
         out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
     return out
 
@@ -126,6 +131,7 @@ def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy)
         response,
         asks=response.action in OFFERS_AGAIN and following is not None and following.again and not over,
         tried=tried(steps),
+        tries=steps[-1].attempt,
         rung=rung,
         over=over,
         goes=goes and rung in FURTHER,

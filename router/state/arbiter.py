@@ -44,11 +44,15 @@ Lead = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What Redis knows of a lead: its cell, the newest record with what was asked for, the answers by seq."""
+    """What Redis knows of a lead: its cell, the newest record with what was asked for, the answers by seq.
+
+    ``to``: the cell for which it has left, if it is on its way.
+    """
 
     cell: str | None
     asked: bytes | None
     steps: tuple[str, ...]
+    to: str | None = None
 
 
 class Arbiter:
@@ -233,10 +237,11 @@ class Arbiter:
             if cell is not None:
                 redis.hgetall(keys.lead(cell, kind, lead_id))
         stories = iter(checked(await answered(redis.execute(raise_on_error=False))))
-        pasts = [
-            Past(cell, _asked(journey), _steps(next(stories)) if cell else ())
-            for cell, journey in zip(cells, held[1::2], strict=True)
-        ]
+        pasts = []
+        for cell, journey in zip(cells, held[1::2], strict=True):
+            story = next(stories) if cell is not None else {}
+            to = story.get(b"to")
+            pasts.append(Past(cell, _asked(journey), _steps(story), to.decode() if to else None))
         return pasts, await self.now_ms()
 
     async def leave(self, moves: Sequence[tuple[Lead, str, str, int]], now_ms: int) -> list[tuple[str, str]]:
