@@ -25,12 +25,12 @@ from router.state.redis import CLUSTER
 from router.topology import ensure_topics
 from tests import verifier
 from topics.assignments import LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DECISIONS, LEADS, RESERVATIONS, TOUCHES
+from topics.catalog import ASSIGNMENTS, BINDINGS, DECISIONS, LEADS, RESERVATIONS, RESPONSES, TOUCHES
 from topics.codec import encode, key_of
 
 PARTITIONS = 4
 INPUTS = (LEADS, RESERVATIONS)
-WORK = (*INPUTS, BINDINGS, TOUCHES, ASSIGNMENTS)
+WORK = (*INPUTS, RESPONSES, BINDINGS, TOUCHES, ASSIGNMENTS)
 PATIENCE_S = 40
 
 
@@ -59,7 +59,7 @@ class World:
         self._group = Consumer({**client, "group.id": prefix})
         self._producer = Producer(client)
         self._reader = Consumer({**client, "group.id": f"{prefix}reader", "fetch.wait.max.ms": 20})
-        names = {prefix + name for name in (*AUDITED, DECISIONS.name)}
+        names = {prefix + name for name in (*AUDITED, DECISIONS.name, RESPONSES.name)}
         self._reader.assign([TopicPartition(name, part, 0) for name in names for part in range(counts[name])])
 
     def __enter__(self):
@@ -237,7 +237,8 @@ class World:
         for key in self.redis.scan_iter("lr:*:journey:*", count=1000):
             lead = re.match(r"lr:{(.*)/m\d+}:journey:(.*):(.*)", key.decode()).groups()
             records = self.redis.hgetall(key).items()
-            found[lead] = {int(seq): value.partition(b"|")[2] for seq, value in records}
+            # beside the records stand the outcomes of answers
+            found[lead] = {int(seq): value.partition(b"|")[2] for seq, value in records if seq.isdigit()}
         return found
 
 

@@ -1,8 +1,9 @@
 """Faults that are installed into a worker before it starts, each by a key of the specification.
 
 kill: {point: text}: SIGKILL at that point of the way of a batch that holds the text.
-    Routing: read -c1- decode -c2- score -c3- claim -c4- publish -c5- acknowledge -c6- commit;
-    the projector: read -p1- keep journeys -p2- deliver cards -p3- acknowledge.
+    Routing, and following responses: read -c1- decode -c2- score -c3- claim -c4- publish -c5- acknowledge
+    -c6- commit; the projector: read -p1- keep journeys -p2- deliver cards -p3- acknowledge;
+    due times of leads that hold the text: publish -t1- forget.
 bug: text: the body raises for a record that holds it.
 hang: text: the work on a batch with such a record never finishes.
 slow_s: seconds that the work on every batch of inputs takes longer.
@@ -37,7 +38,8 @@ def install(spec):
     deaths = spec.get("kill", {})
     for point in deaths.keys() & SEAMS.keys():
         SEAMS[point](deaths[point])
-    _wrap_work(Flow, "route", spec, deaths.get("c1"), deaths.get("c5"))
+    for name in ("route", "follow"):
+        _wrap_work(Flow, name, spec, deaths.get("c1"), deaths.get("c5"))
     _wrap_work(Projector, "project", spec, None, deaths.get("p3"))
     clients.install(spec)
 
@@ -128,8 +130,19 @@ def _after_acknowledging(text):
     transport.Batch.ack = hooked
 
 
-#: Where a worker may be killed. At most of these it lingers first, so that anything acknowledged too early
-#: would be committed by the time it dies.
+def _before_forgetting(text):
+    forget = Arbiter.forget_due
+
+    async def hooked(self, name, members):
+        if any(text.encode() in member for member, _ in members):
+            _die()
+        await forget(self, name, members)
+
+    Arbiter.forget_due = hooked
+
+
+#: Where a worker with a batch may be killed. At most of these it lingers first, so that anything acknowledged
+#: too early would be committed by the time it dies.
 POINTS = ("c1", "c2", "c3", "c4", "c5", "c6", "p1", "p2", "p3")
 LINGER_S = 0.8
 #: The seams of those that are not at the ends of the work.
@@ -140,4 +153,5 @@ SEAMS = {
     "c6": _after_acknowledging,
     "p1": _before(Arbiter, "keep_journeys"),
     "p2": _before(Arbiter, "deliver_cards"),
+    "t1": _before_forgetting,
 }

@@ -37,10 +37,10 @@ def now_ms():
     return time.time_ns() // 1_000_000
 
 
-def lead(name, **fields):
+def lead(name, brand=BRAND, **fields):
     """A lead at the door of the shop."""
     common = {"member_id": f"m-{name}", "occurred_at_ms": now_ms(), "lat": LAT, "lon": LON}
-    return Lead(brand=BRAND, lead_id=name, **{**common, **fields})
+    return Lead(brand=brand, lead_id=name, **{**common, **fields})
 
 
 def leads(name, count, **fields):
@@ -99,7 +99,7 @@ class Scene(World):
         super().__init__(kafka_url, redis_url, prefix)
         self.workers = [FaultyWorker(self.environment) for _ in range(workers)]
         self.worker = self.workers[0]
-        self.roster(roster(STORES_OF_1, 1, at_ms=now_ms()) if country else _shop())
+        self.roster(roster(STORES_OF_1, 1, at_ms=now_ms()) if country else shop())
 
     def __exit__(self, *args):
         for worker in self.workers:
@@ -185,12 +185,13 @@ class Scene(World):
         assert (self.committed(), self.audit.answered) == stood
 
 
-def _shop():
+def shop(brand=BRAND):
+    """One store with two guides, a and b."""
     yield (
         STORES,
         Store(
             store_id="s1",
-            brand=BRAND,
+            brand=brand,
             version=1,
             kind="full_price",
             active=True,
@@ -202,5 +203,5 @@ def _shop():
     for name in ("a", "b"):
         yield (
             GUIDES,
-            Guide(guide_id=name, brand=BRAND, store_id="s1", version=1, active=True, capacity=10_000),
+            Guide(guide_id=name, brand=brand, store_id="s1", version=1, active=True, capacity=10_000),
         )

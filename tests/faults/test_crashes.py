@@ -4,75 +4,43 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 
+import orjson
 import pytest
 
-from tests.faults.hooks import POINTS
-from tests.faults.scene import BRAND, KILLED, leads
-from topics.catalog import DEAD_LETTERS, LEADS
+from router.state import keys
+from tests.faults.deaths import (
+    COUNT,
+    DEATHS,
+    DUE,
+    HASTY,
+    SAID,
+    Death,
+    copies,
+    die_and_recover,
+    expiries,
+    held,
+    letters,
+    stories,
+)
+from tests.faults.scene import BRAND, KILLED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-COUNT = 5
-
-
-@dataclass
-class Death:
-    """What was there when a worker had been killed at a point, with a batch of its own in work."""
-
-    status: int
-    answered: int = 0
-    claimed: int = 0
-    committed: bool = False
-    letters: int = 0
-    in_journeys: int = 0
-    in_inboxes: int = 0
+#: Scenes side by side.
+SCENES = 5
 
 
 @pytest.fixture(scope="module")
 def killed(kind):
-    """Point to the scene in which a worker was killed there; three scenes side by side."""
+    """Death to the scene in which a worker died so."""
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
-        shares = [list(POINTS)[first::3] for first in range(3)]
+        shares = [list(DEATHS)[first::SCENES] for first in range(SCENES)]
         scenes = []
         for _ in shares:
             redis = stack.enter_context(kind.redis())
             scenes.append(stack.enter_context(kind.scene(redis)))
         list(threads.map(die_and_recover, scenes, shares))
-        yield {point: scene for scene, share in zip(scenes, shares, strict=True) for point in share}
-
-
-def die_and_recover(scene, points):
-    """Kill the worker at every point in turn, and start it a last time."""
-    scene.deaths = {point: die_at(scene, point) for point in points}
-    scene.worker.start()
-    scene.settle(len(points) * (COUNT + 1))
-    scene.worker.stop()
-
-
-def die_at(scene, point):
-    scene.worker.start(kill={point: f"{point}-"})
-    scene.until(lambda: scene.offset(LEADS) == len(scene.records[LEADS.name]), "what was before is committed")
-    # one member, so one partition: the batch is done or not done as one
-    broken = (f"m-{point}".encode(), f'{{"broken": "{point}-"'.encode())
-    scene.publish(LEADS, *leads(point, COUNT, member_id=f"m-{point}"), broken)
-    status = scene.worker.wait(30)
-    scene.read_for(0.2)
-    mine = [name for _, name in scene.answers(BRAND) if name.startswith(f"{point}-")]
-    return Death(
-        status=status,
-        answered=len(mine),
-        claimed=scene.claimed(point),
-        committed=scene.offset(LEADS) == len(scene.records[LEADS.name]),
-        letters=letters(scene, point),
-        in_journeys=sum(name.startswith(f"{point}-") for *_, name in scene.journeys()),
-        in_inboxes=sum(name.startswith(f"{point}-") for *_, name in scene.inboxes()),
-    )
-
-
-def letters(scene, point):
-    """Dead letters of the broken record that came with a point's batch."""
-    return sum(f'"{point}-"'.encode() in (each.value() or b"") for each in scene.records[DEAD_LETTERS.name])
+        yield {name: scene for scene, share in zip(scenes, shares, strict=True) for name in share}
 
 
 def same(killed, point):
@@ -125,8 +93,8 @@ def test_f05_killed_between_acknowledging_and_committing(killed):
 
 def test_f06_killed_between_a_dead_letter_and_its_acknowledgement(killed):
     """Two copies at most, of the same record; where nothing was published, one."""
-    for point, copies in {"c1": 1, "c4": 1, "c5": 2, "c6": 2, "p1": 1}.items():
-        assert letters(killed[point], point) == copies, point
+    for point, times in {"c1": 1, "c4": 1, "c5": 2, "c6": 2, "p1": 1}.items():
+        assert letters(killed[point], point) == times, point
     assert [killed[point].deaths[point].letters for point in ("c4", "c5")] == [0, 1]
 
 
@@ -138,6 +106,90 @@ def test_f04_the_projector_killed_at_every_step(killed, point, journeys, inboxes
     death = same(killed, point)
     assert (death.status, death.in_journeys, death.in_inboxes) == (KILLED, journeys, inboxes)
     assert cards(killed[point], point) == COUNT
+
+
+# -- killed while following what guides answered
+
+
+def followed(killed, name):
+    """How it died; all is as if it had not: every answer has its one effect, and no capacity is lost."""
+    scene = killed[name]
+    scene.check()
+    assert [[state for state, _ in story] for story in stories(scene, name)] == [
+        STORIES[said] for said in SAID
+    ]
+    holders = {}
+    for lead, story in enumerate(stories(scene, name)):
+        guides = [guide for _, guide in story]
+        assert len(set(guides[:2])) == 1
+        assert set(guides[2:]) == {"a", "b"} - {guides[0]} if SAID[lead] == "declined" else not guides[2:]
+        holders[f"{name}-{lead}"] = guides[-1]
+    del holders[f"{name}-{SAID.index('won')}"]
+    assert held(scene, name) == {f"{guide}|lead|{lead}|m-{name}".encode() for lead, guide in holders.items()}
+    assert outcomes(scene, name) == ["applied"] * COUNT
+    return scene.deaths[name]
+
+
+#: What an answer leaves of its lead's story.
+STORIES = {
+    "accepted": ["offered", "accepted"],
+    "declined": ["offered", "declined", "offered"],
+    "won": ["offered", "won"],
+}
+
+
+def outcomes(scene, name):
+    """What each sender of an answer can read of it."""
+    leads = [f"{name}-{number}" for number in range(COUNT)]
+    told = [scene.redis.hget(keys.journey(BRAND, f"m-{name}", "lead", each), f"r|{each}") for each in leads]
+    return [orjson.loads(each)["outcome"] for each in told]
+
+
+def published(killed, name):
+    """How often each record was published that follows from the answers."""
+    return {count for (_, seq), count in copies(killed[name], name).items() if seq > 1}
+
+
+#: Leads that are taken out of the hands of the guide who held them.
+MOVED = SAID.count("declined") + SAID.count("won")
+
+
+def test_f02_killed_while_deciding_on_answers(killed):
+    assert followed(killed, "r3") == Death(KILLED)
+    assert published(killed, "r3") == {1}
+
+
+def test_f03_killed_with_answers_followed_that_nobody_heard_of(killed):
+    """The next worker publishes the stored steps: one decline, one other offer, by the same answer."""
+    assert followed(killed, "r4") == Death(KILLED, claimed=MOVED)
+    assert published(killed, "r4") == {1}
+
+
+@pytest.mark.parametrize("name", ["r5", "r6"], ids=["f04-published", "f05-acknowledged"])
+def test_killed_with_answers_that_come_again(killed, name):
+    """The same records come again, and have their effect once."""
+    assert followed(killed, name) == Death(KILLED, answered=COUNT, claimed=MOVED)
+    assert published(killed, name) == {2}
+
+
+# -- killed with a time due
+
+
+def test_f07_killed_between_publishing_a_due_time_and_forgetting_it(killed):
+    """The same end of an offer is published twice, with one id; each lead is offered to the next one once."""
+    scene = killed[DUE]
+    scene.check()
+    assert scene.deaths[DUE] == Death(KILLED, claimed=COUNT)
+    assert list(expiries(scene).values()) == [2] * COUNT
+    for story in stories(scene, DUE):
+        first = story[0][1]
+        [other] = {"a", "b"} - {first}
+        assert story[:3] == [("offered", first), ("expired", first), ("offered", other)]
+    # the second one gets the stored steps, and publishes the same records again
+    assert {count for (_, seq), count in copies(scene, DUE).items() if seq in {2, 3}} == {2}
+    for records in scene.answers(HASTY).values():
+        steps = {(each["seq"], each["state"], each["attempt"], each["guide_id"]) for each in records[:5]}
+        assert len(steps) == len({seq for seq, *_ in steps})
 
 
 def cards(scene, point):
