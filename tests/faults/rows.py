@@ -36,7 +36,7 @@ ROWS = (
     Row(6, "kill between dead letter and acknowledgement", "two copies at most, same id; redrive once", "SM",
         without="dead letters",
         missing="redrive is not built"),
-    Row(7, "kill between publishing a due timer and removing it", "same id, one effect", "SM"),
+    Row(7, "kill between publishing a due timer and removing it", "same id, one effect", "SMK"),
     Row(8, "kill of the ledger between post and publish", "one posting", "SM", missing=MONEY),
     Row(9, "SIGTERM while idle", "stops < 5 s, lag 0 at restart", "MK",
         without="the commit at a stop"),
