@@ -398,7 +398,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     for call, expected in (
         (wait, b"waiting"),
         (leave, None),
-        (Call("claim", [*names, key], (*head, "g1|1|s1|0.5|near", *drain)), b"stale"),
+        (Call("claim", [*names, key], (*head, "g1|1|s1|0.5|near", *drain)), b"nothing"),
         (Call("leave", leave.keys, (1_070, *lead, "b/y", 0)), None),
     ):
         for [answer] in (await real.run([call]), checked([server.execute(call)])):
