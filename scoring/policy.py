@@ -175,6 +175,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             msgspec.structs.force_setattr(self, name, defaults | getattr(self, name))
         _refuse_unknown("weights", self.weights, _FEATURES)
         _refuse_unknown("filters", self.filters, _FILTERS)
+        if self.partner_quota:
+            # a quota that nothing enforces would be a promise to a partner that is not kept
+            raise ValueError(
+                "partner_quota: cannot be given yet, since nothing counts a partner's open leads"
+            )
         if not any(self.weights.values()):
             raise ValueError("weights: at least one is above 0")
         for name in ("cell_order", "ladder"):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
+from playwright.async_api import expect
 
-from tests.gateway_world import running
+from tests.browser import chromium, phone
+from tests.gateway_world import running, token
+from tests.parts import MissingPartError
 from tests.test_end_to_end import lead, shop, world  # noqa: F401 - the running worker is a fixture
 from topics.catalog import LEADS
 
@@ -25,9 +29,10 @@ def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(
     async def story():
         async with running(world.kafka_url, world.redis_url, world.prefix, alone=False) as gateway:
             body = {"response_id": "r1", "lead_id": "asked", "kind": "lead", "action": "accepted"}
-            # the same id retries while the gateway looks for its broker
+            # the same id retries, with pauses, while the gateway looks for its broker
             said = [await gateway.post(body, holder, brand=brand)]
-            while said[0][0] in {202, 503}:
+            while said[0][0] in {202, 429, 503}:
+                await asyncio.sleep(0.3)
                 said = [await gateway.post(body, holder, brand=brand)]
             said.append(await gateway.post(body, holder, brand=brand))
             assert said == [(200, {"outcome": "applied", "state": "accepted", "seq": 2})] * 2
@@ -45,3 +50,43 @@ def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(
     assert [each["state"] for each in world.answers(brand)["lead", "asked"]] == [
         *("offered", "accepted", "contacted", "won"),
     ]
+
+
+@pytest.fixture
+def browser():
+    try:
+        chromium()
+    except MissingPartError as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.mark.real
+def test_a_card_reaches_the_page_of_its_guide_and_is_accepted_there(world, browser):  # noqa: F811, ARG001
+    """Nobody plays a part: a lead comes in, a worker routes it, a browser shows it, a finger takes it."""
+    brand = "page"
+    shop(world, brand)
+    world.publish(LEADS, lead(brand, "shown"))
+    [answer] = world.answer(brand, "shown")
+    world.until(lambda: world.inboxes() == world.live(), "in the inbox")
+    holder = answer["guide_id"]
+
+    async def story():
+        async with (
+            running(world.kafka_url, world.redis_url, world.prefix, alone=False) as gateway,
+            phone(locale="zh-CN") as page,
+        ):
+            await page.goto(f"{gateway.base}/#token={token(holder, brand)}")
+            card = page.locator(".card")
+            await expect(card.locator(".ids")).to_contain_text("shown")
+            await expect(card.locator(".why")).to_be_visible()
+            await expect(card.locator(".left")).to_contain_text("剩余")
+            await card.get_by_role("button", name="接手").click()
+            await expect(card.get_by_role("button", name="已联系")).to_be_enabled()
+            assert page.complaints == []
+
+    asyncio.run(story())
+    world.until(lambda: len(world.answers(brand)["lead", "shown"]) == 2, "published")
+    records = [(each["state"], each["guide_id"]) for each in world.answers(brand)["lead", "shown"]]
+    assert records == [("offered", holder), ("accepted", holder)]

@@ -193,6 +193,7 @@ def test_a_policy_names_only_what_differs():
         ("kind_fit.kiosk = 1", "kind_fit"),
         ("partner_quota.p = -1", "partner_quota.p"),
         ("partner_quota.'a b' = 1", "partner_quota"),
+        ("partner_quota.p = 1", "partner_quota"),
         ("reserve_top = 2", "reserve_top"),
         ("skill_level_min = 6", "skill_level_min"),
         ("prior_strength = 0", "prior_strength"),
