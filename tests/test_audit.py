@@ -18,6 +18,8 @@ import router.audit
 from router.audit import Audit
 
 T0 = 1_790_000_000_000
+HOUR_MS = 3_600_000
+TEN_MS = (T0 // HOUR_MS + 10) * HOUR_MS
 
 
 class Written(NamedTuple):
@@ -33,7 +35,8 @@ def record(topic, **fields):
 
 
 def store(store_id, kind="full_price"):
-    return record("stores", store_id=store_id, kind=kind, active=True)
+    slots = {"slot_minutes": 60, "slots": {"fit": 1}}
+    return record("stores", store_id=store_id, kind=kind, active=True, **slots)
 
 
 def guide(guide_id, capacity=None, *, active=True, **fields):
@@ -44,12 +47,26 @@ def lead(lead_id, zone="full", **fields):
     return record("leads", lead_id=lead_id, member_id="m", occurred_at_ms=T0, price_zone=zone, **fields)
 
 
-def reservation(reservation_id, version=1):
-    return record("reservations", reservation_id=reservation_id, version=version, occurred_at_ms=T0)
+def reservation(reservation_id, version=1, **fields):
+    """A visit of an hour in the only slot that there is at ten."""
+    times = {"starts_at_ms": TEN_MS, "ends_at_ms": TEN_MS + HOUR_MS}
+    common = {"store_id": "s1", "service": "fit", "status": "booked", "occurred_at_ms": T0}
+    return record(
+        "reservations", reservation_id=reservation_id, version=version, **{**common, **times, **fields}
+    )
 
 
 def assigned(
-    lead_id, guide_id="g1", store_id="s1", *, seq=1, state="offered", kind="lead", at_ms=T0 + 5, **fields
+    lead_id,
+    guide_id="g1",
+    store_id="s1",
+    *,
+    seq=1,
+    attempt=1,
+    state="offered",
+    kind="lead",
+    at_ms=T0 + 5,
+    **fields,
 ):
     return record(
         "assignments",
@@ -57,7 +74,7 @@ def assigned(
         lead_id=lead_id,
         kind=kind,
         seq=seq,
-        attempt=1,
+        attempt=attempt,
         state=state,
         guide_id=guide_id,
         store_id=store_id,
@@ -65,8 +82,10 @@ def assigned(
     )._replace(timestamp_ms=at_ms + 7)
 
 
-def waiting(lead_id, seq=1):
-    return assigned(lead_id, None, None, seq=seq, state="waiting", queue="hq")
+def waiting(lead_id, seq=1, attempt=0, **fields):
+    return assigned(
+        lead_id, None, None, seq=seq, attempt=attempt, state="waiting", **{"queue": "hq", **fields}
+    )
 
 
 def dead_letter(topic, partition, offset):
@@ -74,6 +93,7 @@ def dead_letter(topic, partition, offset):
     return Written("dead-letters", 0, b"?", headers, T0 + 9)
 
 
+FIRST, NO_SHOW = {"kind": "reservation/1", "id": "L5"}, {"kind": "reservation/2", "id": "L5"}
 ROSTER = [
     store("s1"),
     store("o1", "outlet"),
@@ -100,11 +120,18 @@ CLEAN = [
     assigned("L2"),
     assigned("L2", seq=2, state="accepted", at_ms=T0 + 50),
     assigned("L2", seq=3, state="declined", at_ms=T0 + 60),
-    assigned("L2", "g2", seq=4, at_ms=T0 + 61),
+    assigned("L2", "g2", seq=4, attempt=2, at_ms=T0 + 61),
+    assigned("L2", "g2", seq=5, attempt=2, at_ms=T0 + 62, cause={"kind": "response", "id": "t"}),
     assigned("L3", "g3", "o1"),
     assigned("L3", "g3", "o1", seq=2, state="won", at_ms=T0 + 70),
     waiting("L4"),
-    assigned("L1", kind="reservation"),
+    assigned("L1", kind="reservation", cause={"kind": "reservation/1", "id": "L1"}),
+    reservation("L5"),
+    waiting("L5", kind="reservation", queue="s1/booked", at_ms=T0 + 1, cause=FIRST),
+    reservation("L5", version=2, status="no_show"),
+    assigned(
+        "L5", None, None, seq=2, attempt=0, state="closed", kind="reservation", at_ms=T0 + 3, cause=NO_SHOW
+    ),
     dead_letter("leads", 0, 5),
     dead_letter("any-prefix.leads", 0, 6),
     dead_letter("leads", 0, 6),
@@ -130,10 +157,12 @@ def without(run, *absent):
 def test_a_clean_run_is_green_and_its_counts_add_up():
     found = report(CLEAN)
     assert found.ok, found.problems
-    assert (found.leads_in, found.reservations_in, found.duplicates_in) == (7, 3, 2)
-    assert (found.assigned, found.waiting, found.closed, found.dead_lettered, found.lost) == (3, 1, 1, 2, 0)
+    assert (found.leads_in, found.reservations_in, found.duplicates_in) == (7, 5, 2)
+    assert (found.assigned, found.waiting, found.closed, found.dead_lettered, found.lost) == (3, 1, 2, 2, 0)
+    assert (found.accepted, found.reoffered, found.reminded, found.no_shows) == (1, 1, 1, 1)
+    assert (found.expired, found.slots_oversold, found.unaccounted) == (0, 0, 0)
     assert (found.p50_ms, found.p99_ms) == (12, 12)
-    assert found.leads_per_s == round(10 * 1000 / 12, 1)
+    assert found.leads_per_s == round(12 * 1000 / 12, 1)
     assert found.offsets["leads"] == {"0": 7}
     assert found.offsets["dead-letters"] == {"0": 3}
 
@@ -183,6 +212,30 @@ FAULTS = {
         ("a seq that skips one", [assigned("L1", seq=3, state="accepted")], "b/lead/L1"),
         ("accepted before it was offered", [assigned("L4", "g2", seq=2, state="accepted")], "b/lead/L4"),
         ("the first record is missing", [lead("L9"), assigned("L9", "g2", seq=2)], "b/lead/L9"),
+        ("what was won is offered again", [assigned("L3", "g3", "o1", seq=3, attempt=2)], "b/lead/L3"),
+        ("an attempt that skips one", [assigned("L4", "g2", seq=2, attempt=2)], "b/lead/L4"),
+    ],
+    "unaccounted": [
+        ("declined, and nothing follows", [assigned("L1", seq=2, state="declined")], "b/lead/L1"),
+        (
+            "an offer that nobody ends",
+            [
+                lead("L9"),
+                assigned("L9", "g2", respond_by_ms=T0 + 9),
+                Written("dead-letters", 0, b"?", (), T0 + 10**6),
+            ],
+            "b/lead/L9",
+        ),
+    ],
+    "slots_oversold": [
+        (
+            "two visits at once in one slot",
+            [
+                reservation("L9"),
+                assigned("L9", "g2", kind="reservation", cause={"kind": "reservation/1", "id": "L9"}),
+            ],
+            "b/s1|fit|",
+        ),
     ],
     "unasked": [("an answer to nobody", [assigned("L9", "g2")], "b/lead/L9")],
     "unreadable": [("no assignment", [Written("assignments", 4, b"{}")], "assignments[4]@0")],
@@ -218,8 +271,9 @@ def test_a_broker_that_dropped_records_before_they_were_read_turns_the_audit_red
 def test_capacity_freed_in_an_overlapping_batch_is_no_fault():
     """A release and the offer that used its room may carry their times in the wrong order."""
     freed = [
-        *(assigned("L2", seq=5, state="declined", at_ms=T0 + 500), lead("L9"), lead("L8")),
+        *(assigned("L2", seq=6, attempt=2, state="declined", at_ms=T0 + 500), lead("L9"), lead("L8")),
         *(assigned("L8", "g2"), assigned("L9", "g2", at_ms=T0 + 499)),
+        waiting("L2", seq=7, attempt=2, at_ms=T0 + 501),
     ]
     assert report([*without(CLEAN, guide("g2")), guide("g2", 2), *freed]).ok
 
@@ -270,6 +324,7 @@ def test_the_audit_shares_no_code_with_what_it_judges():
         "hashlib",
         "heapq",
         "orjson",
+        "struct",
     }
     allowed |= {"sys", "typing"}
     for path in Path(router.audit.__file__).parent.glob("*.py"):

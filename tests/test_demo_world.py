@@ -393,15 +393,18 @@ def test_the_demo_routes_and_its_audit_is_ok(capsys):
     out = capsys.readouterr().out.splitlines()
     found = orjson.loads(out[-1])
     assert (status, found["audit"], found["problems"]) == (0, "ok", [])
-    assert list(found)[:14] == [
+    assert list(found)[:20] == [
         *("seed", "leads_in", "reservations_in", "assigned", "waiting", "dead_lettered", "lost"),
-        *("double_assigned", "over_capacity", "leads_per_s", "p50_ms", "p99_ms", "offsets", "audit"),
+        *("double_assigned", "over_capacity", "leads_per_s", "p50_ms", "p99_ms", "offsets"),
+        *("reoffered", "reminded", "expired", "waiting_max_age_s", "no_shows", "slots_oversold", "accepted"),
     ]
     total = found["leads_in"] + found["reservations_in"]
     # a second lead of a member for the same is closed, merged into the first
-    ends = ("assigned", "waiting", "closed", "dead_lettered", "duplicates_in")
+    ends = ("assigned", "waiting", "closed", "dead_lettered", "duplicates_in", "changes_in")
     assert sum(found[end] for end in ends) == total
-    assert found["assigned"] > 100
+    assert found["accepted"] > 100
+    assert all(found[name] > 0 for name in ("reoffered", "reminded", "expired", "no_shows", "closed"))
+    assert (found["slots_oversold"], found["unaccounted"]) == (0, 0)
 
 
 @pytest.mark.usefixtures("_sigterm")

@@ -12,14 +12,20 @@ import orjson
 
 from router.audit.report import Report
 from router.audit.roster import Roster
-from router.audit.track import CLOSED, LIVE, SEQ_MAX, Track, effect
+from router.audit.slots import Slots
+from router.audit.story import Stories
+from router.audit.track import CLOSED, GIVEN_BACK, LIVE, SEQ_MAX, Track, step_of
 
 #: The topics that ask for an answer.
 INPUTS = ("leads", "reservations")
 #: The topics that the audit reads.
 TOPICS = ("stores", "guides", *INPUTS, "assignments", "dead-letters")
 
+#: What is counted of the steps of all leads.
+COUNTED = ("accepted", "reoffered", "reminded", "expired")
 _EXAMPLES_MAX = 3
+#: So much later than it should have, by the time of the newest record, a state may end.
+_OVERDUE_MS = 60_000
 
 Position = tuple[str, int, int]
 
@@ -34,12 +40,14 @@ class Audit:
 
     def __init__(self) -> None:
         self._roster = Roster()
+        self._slots = Slots()
+        self._stories = Stories()
         self._tracks: dict[str, Track] = {}
         self._offsets: dict[str, dict[int, int]] = {topic: {} for topic in TOPICS}
         self._in: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._latency_ms: Counter[int] = Counter()
-        self._duplicates = self._first_in_ms = self._last_answer_ms = 0
+        self._duplicates = self._changes = self._first_in_ms = self._last_answer_ms = self._newest_ms = 0
         self._open: dict[Position, str | None] = {}
         self._open_of: dict[str, list[Position]] = {}
         self._dead: set[Position] = set()
@@ -65,6 +73,7 @@ class Audit:
         if offset < read.get(partition, 0):
             return
         read[partition] = offset + 1
+        self._newest_ms = max(self._newest_ms, timestamp_ms)
         if topic == "dead-letters":
             self._feed_dead_letter(headers, timestamp_ms)
             return
@@ -75,6 +84,7 @@ class Audit:
             self._feed_assignment(event, position, timestamp_ms)
         elif topic == "stores":
             self._roster.feed_store(event)
+            self._slots.feed_store(event)
         else:
             self._roster.feed_guide(event)
 
@@ -102,6 +112,10 @@ class Audit:
         """Inputs without an answer so far."""
         return len(self._open)
 
+    def due(self, by_ms: int) -> int:
+        """How many leads are in a state that ends before a time."""
+        return len(self._stories.due(by_ms))
+
     def report(self) -> Report:
         """The verdict on everything fed so far; may be asked for at any time."""
         self._unproven = [offer for offer in self._unproven if not self._proven(*offer)]
@@ -113,6 +127,10 @@ class Audit:
         }
         over = self._roster.over_capacity()
         holes = {who for who, track in self._tracks.items() if track.has_hole}
+        disordered = self._disordered | self._stories.illegal | holes
+        adrift = {who for who, track in self._tracks.items() if track.state in GIVEN_BACK}
+        adrift.update(self._stories.due(self._newest_ms - _OVERDUE_MS))
+        oversold = self._slots.oversold()
         lost = [f"{who or 'unreadable'} at {_place(position)}" for position, who in self._open.items()]
         problems = (
             _problem("lost", "inputs without an answer", lost),
@@ -120,7 +138,9 @@ class Audit:
             _problem("over_capacity", "guides with more leads than they have room for", over),
             _problem("wrong_zone", "ids offered across the price zone", crossed - unknown),
             _problem("unknown_guide", "ids offered to nobody in the roster", unknown),
-            _problem("out_of_order", "ids whose seq or state skips a step", self._disordered | holes),
+            _problem("out_of_order", "ids whose seq or state skips a step", disordered),
+            _problem("unaccounted", "ids that nobody holds, in no queue, or long after their time", adrift),
+            _problem("slots_oversold", "slots sold more often than the store has them", oversold),
             _problem("unasked", "ids assigned without an input", self._unasked),
             _problem("unreadable", "assignments records that are no assignment", self._unreadable),
             _problem("broker truncated", "partitions lost records before they were read", self._truncated),
@@ -135,13 +155,19 @@ class Audit:
             assigned=held,
             waiting=self._states.total() - held - closed,
             closed=closed,
+            changes_in=self._changes,
+            **{name: self._stories.counts[name] for name in COUNTED},
+            waiting_max_age_s=self._stories.waiting_max_ms(self._newest_ms) // 1000,
+            no_shows=self._slots.no_shows(),
+            slots_oversold=len(oversold),
+            unaccounted=len(adrift),
             dead_lettered=len(self._dead),
             lost=len(lost),
             double_assigned=len(self._doubled),
             over_capacity=len(over),
             wrong_zone=len(crossed - unknown),
             unknown_guide=len(unknown),
-            out_of_order=len(self._disordered | holes),
+            out_of_order=len(disordered),
             unasked=len(self._unasked),
             unreadable=len(self._unreadable),
             truncated=len(self._truncated),
@@ -173,9 +199,12 @@ class Audit:
                     self._time(track, -occurred_at_ms)
             elif version > track.version:
                 track.version = version
+                self._changes += 1
             else:
                 self._duplicates += 1
-        if position in self._dead or (track and track.effects):
+            if kind == "reservation":
+                self._slots.feed_booking(who, event)
+        if position in self._dead or (track and track.steps):
             return
         self._open[position] = who
         if who is not None:
@@ -198,21 +227,26 @@ class Audit:
 
     def _feed_assignment(self, event: dict[str, Any], position: Position, timestamp_ms: int) -> None:
         who = _identity(event, str(event.get("kind")), "lead_id")
-        seq, at_ms = event.get("seq"), event.get("at_ms")
-        if who is None or type(seq) is not int or not 1 <= seq <= SEQ_MAX or type(at_ms) is not int:
+        seq, step = event.get("seq"), step_of(event)
+        if who is None or type(seq) is not int or not 1 <= seq <= SEQ_MAX or step is None:
             self._unreadable.append(_place(position))
             return
         track = self._tracks.setdefault(who, Track())
-        if not track.effects:
+        if not track.steps:
             self._first_answer(track, who, timestamp_ms)
-        digest, first = effect(event), track.seen(seq)
+        first = track.seen(seq)
         if first is not None:
-            if first != digest:
+            if first.digest != step.digest:
                 self._doubled.add(who)
             return
-        if track.note(seq, digest):
+        newest = track.note(seq, step)
+        self._stories.feed(who, track, seq, event)
+        if event.get("kind") == "reservation":
+            self._slots.feed_step(who, seq, event)
+        if newest:
+            self._stories.now(who, seq, event)
             # what comes before may still be on its way from another topic
-            self._move(track, who, event, at_ms, after=seq == 1 or track.seen(seq - 1) is not None)
+            self._move(track, who, event, step.at_ms, after=seq == 1 or track.seen(seq - 1) is not None)
 
     def _first_answer(self, track: Track, who: str, timestamp_ms: int) -> None:
         self._last_answer_ms = max(self._last_answer_ms, timestamp_ms)

@@ -11,7 +11,7 @@ class Report:
     """What the records say so far; while a run goes on, ``lost`` is what is not answered yet.
 
     When nothing is lost, ``leads_in + reservations_in`` is the sum of ``assigned``, ``waiting``, ``closed``,
-    ``dead_lettered`` and ``duplicates_in``, as long as only inputs are dead-lettered.
+    ``dead_lettered``, ``duplicates_in`` and ``changes_in``, less the changes that are dead-lettered.
     """
 
     leads_in: int
@@ -19,12 +19,27 @@ class Report:
     reservations_in: int
     duplicates_in: int
     """Inputs that repeat an id (of reservations: with the same or a lower version)."""
+    changes_in: int
+    """Later versions of reservations."""
     assigned: int
     """Leads and reservations that a guide holds now."""
     waiting: int
     """Those that nobody holds and that are not closed."""
     closed: int
     """Won, lost or closed."""
+    accepted: int
+    """Offers that their guides accepted."""
+    reoffered: int
+    """Offers of a lead after its first one."""
+    reminded: int
+    """Guides reminded of an offer."""
+    expired: int
+    """Offers that ran out."""
+    waiting_max_age_s: int
+    """The longest that somebody waited in one queue, who waits now until the newest record; who booked ahead
+    apart."""
+    no_shows: int
+    """Reservations that ended because nobody came."""
     dead_lettered: int
     lost: int
     """Inputs with neither an assignments record of their id nor a dead letter that names their offset."""
@@ -37,7 +52,11 @@ class Report:
     unknown_guide: int
     """Ids offered to a guide who was never active in the roster."""
     out_of_order: int
-    """Ids with a seq that skips one, or held without an offer."""
+    """Ids with a seq that skips one, a state that must not follow the one before, or no offer."""
+    unaccounted: int
+    """Ids given back and neither offered again nor waiting, or in a state that should have ended long ago."""
+    slots_oversold: int
+    """Slots that at some moment more reservations held than the store has."""
     unasked: int
     """Ids with assignments and no input."""
     unreadable: int
@@ -64,6 +83,8 @@ class Report:
         first = (
             *("leads_in", "reservations_in", "assigned", "waiting", "dead_lettered", "lost"),
             *("double_assigned", "over_capacity", "leads_per_s", "p50_ms", "p99_ms", "offsets"),
+            *("reoffered", "reminded", "expired", "waiting_max_age_s", "no_shows", "slots_oversold"),
+            "accepted",
         )
         rest = [name for name in self.__dataclass_fields__ if name not in first]
         return {

@@ -45,8 +45,9 @@ class Load:
     """``leads`` good and different leads, with so many other inputs between them that the shares come out.
 
     Shares are of all inputs, from 0 to below 1 together. ``hot_city_share`` of the leads come from the city
-    with the most stores, whoever sends them. The same seed and stores give the same records, except for the
-    times, which hang on the clock that ``inputs`` is given.
+    with the most stores, whoever sends them; ``crowd_share`` of the reservations are for the same hour. The
+    same seed and stores give the same records, except for the times, which hang on the clock that ``inputs``
+    is given.
 
     Raises:
         ConfigError: no stores, or shares that leave no room for leads.
@@ -61,13 +62,15 @@ class Load:
     duplicate_share: float = 0.02
     malformed_share: float = 0.01
     hot_city_share: float = 0.0
+    crowd_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what would never end."""
         others = (self.reservation_share, self.duplicate_share, self.malformed_share)
         if not self.stores:
             raise ConfigError("a load needs at least one store")
-        if min(others) < 0 or sum(others) >= 1 or not 0 <= self.hot_city_share <= 1:
+        places = (self.hot_city_share, self.crowd_share)
+        if min(*others, *places) < 0 or sum(others) >= 1 or max(places) > 1:
             raise ConfigError(
                 "shares are from 0 to 1; reservations, duplicates and malformed leave room for leads"
             )
@@ -144,6 +147,12 @@ class Load:
         midnight_ms = (at_ms + _ZONE_MS) // _DAY_MS * _DAY_MS - _ZONE_MS
         hour = rng.randrange(opens + 1, max(closes, opens + 2))
         starts_at_ms = midnight_ms + rng.randint(1, 7) * _DAY_MS + hour * _HOUR_MS
+        (service,) = rng.choices(home.services) if home.services else (None,)
+        crowd = Random(f"crowd/{self.seed}/{reservation_id}")  # noqa: S311 - a made-up world, not a secret
+        if self.crowd_share and crowd.random() < self.crowd_share:
+            # everybody wants the same hour, so that slots run out
+            home, starts_at_ms = self.stores[0], midnight_ms + 2 * _DAY_MS + (opens + 2) * _HOUR_MS
+            (service,) = crowd.choices(home.services) if home.services else (None,)
         return {
             "reservation_id": reservation_id,
             "version": 1,
@@ -155,7 +164,7 @@ class Load:
             "ends_at_ms": starts_at_ms + _HOUR_MS,
             "status": "booked",
             "tier": tier,
-            **({"service": rng.choice(home.services)} if home.services else {}),
+            **({"service": service} if service else {}),
         }
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import click
@@ -18,18 +19,26 @@ from router.audit import Audit, Report
 from router.config import Settings
 from router.demo.country import built_in_stores
 from router.demo.directory import StoreRow, read_stores
-from router.demo.load import Load
-from router.demo.roster import GUIDES_PER_STORE, roster
+from router.demo.guides import POLICY, Guides
+from router.demo.load import Input, Load
+from router.demo.roster import GUIDES_PER_STORE, guide_ids, roster
 from router.demo.simulate import publish_roster, simulate
 from router.demo.tail import Tail
 from router.demo.words import ProgressLine, progress, summary
 from router.demo.worker_process import WorkerProcess
 from router.errors import OutageError
 from router.local import Parts, parts
+from router.producing import outgoing, producing
 from router.topology import ensure_topics
+from topics.catalog import POLICIES, PRESENCE, RESERVATIONS, RESPONSES
+from topics.policies import Policy
 
-#: How long nothing may be answered while inputs wait for an answer.
+#: How long nothing may happen while inputs wait for an answer, or leads for what is due.
 _PATIENCE_S = 30.0
+#: What is due later than this is left as it is when all is answered.
+_SOON_MS = 60_000
+_ANSWER_S = 0.05
+_CROWD_SHARE = 0.1
 _INTERRUPTED = 130
 
 #: Kafka URL and topic prefix.
@@ -89,10 +98,12 @@ def _demo(options: Options, settings: Settings, where: Parts, stores: Sequence[S
     with WorkerProcess(environment) as worker:
         try:
             _say(f"worker    ready after {time.monotonic() - started_s:.1f} s, metrics on {worker.url}")
-            load = Load(seed=options.seed, leads=options.leads, stores=stores, brand=name)
-            audit = Audit()
+            load = Load(
+                seed=options.seed, leads=options.leads, stores=stores, brand=name, crowd_share=_CROWD_SHARE
+            )
+            audit, guides = Audit(), Guides(options.seed, name, guide_ids(stores))
             published = asyncio.run(
-                _route(load, options.rate_per_s, worker, audit, (where.kafka_url, prefix))
+                _route(load, options.rate_per_s, worker, audit, guides, (where.kafka_url, prefix))
             )
         finally:
             worker.stop()
@@ -110,50 +121,104 @@ async def _publish_world(
     await ensure_topics(*target, partitions)
     now_ms = time.time_ns() // 1_000_000
     await publish_roster(*target, roster(stores, options.seed, brand=brand, at_ms=now_ms))
+    await publish_roster(*target, [(POLICIES, Policy(brand=brand, version=1, toml=POLICY))])
 
 
-async def _route(load: Load, rate_per_s: float, worker: WorkerProcess, audit: Audit, target: Target) -> int:
-    """Publish and audit at the same time; then stop the worker, and read what it said last."""
-    async with Tail(*target, audit) as tail:
-        published = await _publish_and_read(load, rate_per_s, worker, tail, target)
+async def _route(  # noqa: PLR0913, PLR0917 - everybody who takes part
+    load: Load, rate_per_s: float, worker: WorkerProcess, audit: Audit, guides: Guides, target: Target
+) -> int:
+    """Publish, answer and audit at the same time; then stop the worker, and read what it said last."""
+    async with Tail(*target, audit, lambda value: guides.look(value, _now_ms())) as tail:
+        run = _Run(load, rate_per_s, worker, tail, guides, target)
+        published = await run.to_its_end()
         await asyncio.to_thread(worker.stop)
         await tail.read_to_end()
     return published
 
 
-async def _publish_and_read(
-    load: Load, rate_per_s: float, worker: WorkerProcess, tail: Tail, target: Target
-) -> int:
-    """Return how many were published: when every input is answered, or when nothing was answered for long."""
-    line, audit, published = ProgressLine(), tail.audit, 0
+@dataclass(slots=True)
+class _Run:
+    """Inputs on their way in, guides who answer, and an audit that watches."""
 
-    def count(so_far: int) -> None:
-        nonlocal published
-        published = so_far
+    load: Load
+    rate_per_s: float
+    worker: WorkerProcess
+    tail: Tail
+    guides: Guides
+    target: Target
+    _sent: int = 0
+    _changed: int = 0
+    _inputs: asyncio.Task[Any] | None = None
 
-    publishing = asyncio.create_task(simulate(*target, load, rate_per_s, count))
-    answered, deadline_s = 0, time.monotonic() + _PATIENCE_S
-    try:
-        while not (publishing.done() and answered >= published):
-            await tail.read()
-            if line.due:
-                line.show(progress(published, audit.report()))
-            if not worker.running:
-                raise OutageError(f"the worker ended in the middle; its log ends:\n{worker.log[-2000:]}")
-            if publishing.done():
-                publishing.result()  # an outage is told at once
-            if audit.answered > answered:
-                answered, deadline_s = audit.answered, time.monotonic() + _PATIENCE_S
-            elif time.monotonic() > deadline_s:
-                line.end()
-                _say(f"waited {_PATIENCE_S:g} s: {published - answered:,} inputs have no answer")
-                break
-        line.show(progress(published, audit.report()))
-        return published
-    finally:
-        line.end()
-        publishing.cancel()
-        await asyncio.gather(publishing, return_exceptions=True)
+    @property
+    def published(self) -> int:
+        """Inputs that the broker has: the load, and later versions of reservations."""
+        return self._sent + self._changed
+
+    async def to_its_end(self) -> int:
+        """Return how many inputs were published: when all is answered, or when nothing happened for long."""
+        line = ProgressLine()
+        self._inputs = asyncio.create_task(
+            simulate(*self.target, self.load, self.rate_per_s, self._count, self._booked)
+        )
+        answers = asyncio.create_task(self._answer())
+        deadline_s = time.monotonic() + _PATIENCE_S
+        try:
+            while not self._over():
+                news = await self.tail.read()
+                if line.due:
+                    line.show(progress(self.published, self.tail.audit.report()))
+                if not self.worker.running:
+                    raise OutageError(
+                        f"the worker ended in the middle; its log ends:\n{self.worker.log[-2000:]}"
+                    )
+                for task in (self._inputs, answers):
+                    if task.done():
+                        task.result()  # an outage is told at once
+                if news and self.tail.audit.answered:
+                    deadline_s = time.monotonic() + _PATIENCE_S
+                elif time.monotonic() > deadline_s:
+                    line.end()
+                    _say(f"waited {_PATIENCE_S:g} s: {self._left()}")
+                    break
+            line.show(progress(self.published, self.tail.audit.report()))
+            return self.published
+        finally:
+            line.end()
+            for task in (self._inputs, answers):
+                task.cancel()
+            await asyncio.gather(self._inputs, answers, return_exceptions=True)
+
+    def _over(self) -> bool:
+        """Every input is answered, nobody means to say more, and nothing is due any more."""
+        if self._inputs is None or not self._inputs.done():
+            return False
+        audit = self.tail.audit
+        return audit.answered >= self.published and self.guides.idle and not audit.due(_now_ms() + _SOON_MS)
+
+    def _left(self) -> str:
+        audit = self.tail.audit
+        due = audit.due(_now_ms() + _SOON_MS)
+        return f"{audit.unanswered:,} inputs have no answer, {due:,} leads wait for what is due"
+
+    def _count(self, so_far: int) -> None:
+        self._sent = so_far
+
+    def _booked(self, each: Input) -> None:
+        self.guides.booked(each, _now_ms())
+
+    async def _answer(self) -> None:
+        """Publish what guides and members do, as it is due."""
+        topics = (RESPONSES, RESERVATIONS, PRESENCE)
+        async with producing(*self.target, topics) as publisher:
+            while True:
+                publishing = self._inputs is not None and not self._inputs.done()
+                due = self.guides.due(_now_ms(), open_for_business=publishing)
+                await publisher.publish(
+                    [outgoing(publisher, self.target[1], each.topic, each.key, each.value) for each in due]
+                )
+                self._changed += sum(each.topic is RESERVATIONS for each in due)
+                await asyncio.sleep(_ANSWER_S)
 
 
 def _checked(report: Report, published: int) -> Report:
@@ -174,6 +239,10 @@ def _hint(guide: str | None, *, shared: bool) -> str:
         )
     brand, guide_id = guide.split("/")
     return f"Try next: lead-router inbox {guide_id} --brand {brand}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _say(text: str) -> None:

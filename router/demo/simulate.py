@@ -10,7 +10,7 @@ from itertools import islice
 
 from router.demo.load import Input, Load
 from router.producing import BATCH_MAX, outgoing, producing, steadily
-from topics.catalog import GUIDES, LEADS, PRESENCE, RESERVATIONS, STORES, Topic
+from topics.catalog import GUIDES, LEADS, POLICIES, PRESENCE, RESERVATIONS, STORES, Topic
 from topics.codec import encode, key_of
 from topics.fields import Event
 
@@ -30,9 +30,9 @@ class Counts:
 
 
 async def publish_roster(kafka_url: str, prefix: str, events: Iterable[tuple[Topic, Event]]) -> int:
-    """Publish stores, guides and presence as fast as the broker takes them; return how many."""
+    """Publish stores, guides, presence and policies as fast as the broker takes them; return how many."""
     count = 0
-    async with producing(kafka_url, prefix, (STORES, GUIDES, PRESENCE)) as publisher:
+    async with producing(kafka_url, prefix, (STORES, GUIDES, PRESENCE, POLICIES)) as publisher:
         records = (
             outgoing(publisher, prefix, topic, key_of(topic, event), encode(event)) for topic, event in events
         )
@@ -42,10 +42,18 @@ async def publish_roster(kafka_url: str, prefix: str, events: Iterable[tuple[Top
     return count
 
 
-async def simulate(
-    kafka_url: str, prefix: str, load: Load, rate_per_s: float, progress: Callable[[int], None]
+async def simulate(  # noqa: PLR0913, PLR0917 - where, what, how fast, and who is told
+    kafka_url: str,
+    prefix: str,
+    load: Load,
+    rate_per_s: float,
+    progress: Callable[[int], None],
+    published_one: Callable[[Input], None] = lambda _: None,
 ) -> Counts:
-    """Publish the load at a steady rate; topics must exist. ``progress`` is told the count at each tick."""
+    """Publish the load at a steady rate; topics must exist.
+
+    ``progress`` is told the count at each tick, ``published_one`` each input that the broker has.
+    """
     published: Counter[Topic] = Counter()
     async with producing(kafka_url, prefix, (LEADS, RESERVATIONS)) as publisher:
 
@@ -54,6 +62,8 @@ async def simulate(
                 [outgoing(publisher, prefix, each.topic, each.key, each.value) for each in batch]
             )
             published.update(each.topic for each in batch)
+            for each in batch:
+                published_one(each)
             progress(published.total())
 
         started_s = time.monotonic()

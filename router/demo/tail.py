@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -20,6 +20,8 @@ _POLL_MS = 100
 class Tail:
     """A reader without a group, so that it disturbs nobody; an async context manager.
 
+    ``watch`` is told each record of ``assignments`` once.
+
     The broker may drop records before they are read; then the audit is told, because a count that misses
     records proves nothing.
 
@@ -28,8 +30,11 @@ class Tail:
 
     """
 
-    def __init__(self, kafka_url: str, prefix: str, audit: Audit) -> None:
+    def __init__(
+        self, kafka_url: str, prefix: str, audit: Audit, watch: Callable[[bytes | None], None] | None = None
+    ) -> None:
         self.audit = audit
+        self._watch = watch
         self._prefix = prefix
         self._brokers = bootstrap(kafka_url)
         self._consumer = AIOKafkaConsumer(
@@ -102,6 +107,8 @@ class Tail:
 
     def _feed(self, partition: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> None:
         topic = partition.topic.removeprefix(self._prefix)
+        if self._watch is not None and topic == "assignments":
+            self._watch(record.value)
         self.audit.feed(
             topic,
             partition.partition,
