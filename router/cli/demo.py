@@ -18,7 +18,7 @@ from router.config import Settings
     "lead-router demo --stores stores.csv --leads 50000 --rate 2000"
 )
 @click.option("--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads.")
-@click.option("--rate", default=1000.0, show_default=True, type=click.FloatRange(1), help="Inputs a second.")
+@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(1), help="Inputs a second.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same world and load.")
 @click.option(
     "--stores",
@@ -31,8 +31,9 @@ def demo(*, leads: int, rate: float, seed: int, stores: Path | None, as_json: bo
     """Route a made-up day in a minute, then audit it.
 
     Starts the parts and one worker, publishes a roster and a steady stream of leads and reservations, some of
-    them repeated or broken, and checks from the raw topics that nothing was lost, nothing given twice and
-    nobody given too much. The exit status is 1 when the audit fails.
+    them repeated or broken. Guides accept, decline, stay silent or go offline, visitors come or do not.
+    Checks from the raw topics that nothing was lost, nothing given twice, nobody given too much and no slot
+    sold twice. The exit status is 1 when the audit fails.
     """
     from router.demo.run import Options, demo  # noqa: PLC0415 - a help page needs no broker
 

@@ -1,4 +1,4 @@
-"""The demo: parts, a roster, one worker, a steady load, and an audit of what came of it."""
+"""The demo: parts, a roster, one worker, a steady load, guides who answer, and an audit of all of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Options:
     """The size of a demo: ``leads`` good ones at ``rate_per_s`` inputs a second, from a seeded world."""
 
     leads: int = 10_000
-    rate_per_s: float = 1_000.0
+    rate_per_s: float = 500.0
     seed: int = 1
     stores: Path | None = None
     as_json: bool = False

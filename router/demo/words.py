@@ -10,7 +10,10 @@ from router.audit import Report
 
 _REDRAW_S = 0.2
 _PLAIN_LINE_S = 3.0
-_ALL_WELL = "nothing lost, nobody assigned twice or over capacity, no price zone crossed, all in order"
+_ALL_WELL = (
+    "nothing lost, nobody assigned twice or over capacity, no slot sold twice, "
+    "no price zone crossed, all in order"
+)
 
 
 class ProgressLine:
@@ -54,8 +57,20 @@ def summary(report: Report) -> str:
         ("in", report.leads_in + report.reservations_in, f"{inputs}; {report.duplicates_in:,} repeated"),
         ("assigned", report.assigned, "a guide holds them"),
         ("waiting", report.waiting, "in a named queue, nobody near has room or fits"),
-        ("closed", report.closed, "won, lost or closed"),
+        ("closed", report.closed, "won, lost, withdrawn or closed"),
         ("dead letters", report.dead_lettered, "broken ones, set aside with the reason"),
+        ("accepted", report.accepted, f"offers; {report.reminded:,} guides were reminded first"),
+        (
+            "offered again",
+            report.reoffered,
+            f"declined or given back, or one of {report.expired:,} that ran out",
+        ),
+        (
+            "no-shows",
+            report.no_shows,
+            f"of those who booked; {report.slots_oversold:,} slots were sold twice",
+        ),
+        ("waited s", report.waiting_max_age_s, "the longest in one queue, who waits still among them"),
         ("per second", round(report.leads_per_s), "answered, from the first input to the last answer"),
         ("p50 ms", report.p50_ms, "from the event to its published assignment"),
         ("p99 ms", report.p99_ms, ""),
