@@ -11,7 +11,7 @@ from router.rules.actions import ENGLISH, NEXT, TEXTS, WHY, in_english, next_ste
 from router.web.answers import STATUS, SayableAction, reply
 from router.web.cards import card, event, happened, snapshot
 from tests.gateway_world import made
-from topics.assignments import LIVE_STATES, Action
+from topics.assignments import LIVE_STATES, Action, GuideRecord
 from topics.responses import GuideAction
 
 TOLD = {
@@ -64,6 +64,17 @@ def test_a_card_that_is_over_is_gone_with_its_last_state(language):
         "seq": 3,
         "state": "expired",
     }
+
+
+@either
+def test_a_guide_who_is_paused_for_silence_is_told_until_when(language):
+    """With the end of the offer that was one too many; an end that pauses nobody says nothing of it."""
+    for until_ms, told in ((9_000, 9_000), (0, None)):
+        record = GuideRecord(
+            answered=0, offered=3, won=0, closed=0, silent=0, paused_until_ms=until_ms, at_ms=5
+        )
+        over = happened(made(seq=3, state="expired", at_ms=5, record=record), "5-0", language)
+        assert orjson.loads(over.splitlines()[2][6:]).get("paused_until_ms") == told
 
 
 def test_a_snapshot_tells_the_oldest_first():

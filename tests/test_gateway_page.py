@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from router.local import EmbeddedRedis
 from tests.browser import chromium, phone
 from tests.gateway_world import beside, made, running, token
 from tests.parts import MissingPartError, free_ports
-from topics.assignments import Action
+from topics.assignments import Action, GuideRecord
 
 pytestmark = pytest.mark.real
 
@@ -92,7 +93,7 @@ async def test_t13_f49_a_guide_works_through_their_cards(scene):
 
 
 async def test_f57_the_page_comes_back_after_the_gateway_was_gone(embedded_kafka, prefix):
-    """It speaks the language that the browser asks for, and tells who is signed out."""
+    """It speaks the language that the browser asks for, and tells who is signed out, or paused and why."""
     [port] = free_ports(1)
     with EmbeddedRedis() as redis:
         gateway = partial(running, embedded_kafka.url, redis.url, prefix, port=port)
@@ -106,7 +107,15 @@ async def test_f57_the_page_comes_back_after_the_gateway_was_gone(embedded_kafka
                 await expect(page.locator(".card")).to_have_count(1)
             await expect(page.locator("#link")).to_have_text("Reconnecting…")
             async with gateway() as scene:
-                await scene.project(made("second"), made("first", 2, "expired"))
+                hour_ms = time.time_ns() // 1_000_000 + 3_600_000
+                silent = GuideRecord(
+                    answered=0, offered=3, won=0, closed=0, silent=0, paused_until_ms=hour_ms, at_ms=1
+                )
+                await scene.project(made("second"), made("first", 2, "expired", record=silent))
+                await expect(page.locator("#paused")).to_be_visible()
+                await page.reload()
+                await expect(page.locator("#paused")).to_contain_text("No new leads until")
+                await expect(page.locator("#paused")).to_be_visible()
                 await expect(page.locator(".card .ids")).to_contain_text("second")
                 await expect(page.locator(".card")).to_have_count(1)
             assert page.complaints == []

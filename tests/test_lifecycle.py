@@ -17,7 +17,8 @@ from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
-from topics.catalog import GUIDES, RESPONSES
+from topics.catalog import GUIDES, POLICIES, RESPONSES
+from topics.codec import encode
 
 STATES = get_args(State)
 
@@ -592,3 +593,27 @@ def test_a_reservation_is_followed_as_a_lead_is(server):
         assert world.story()[3] == f"expired {other}"
 
     live(server, story, guide("g"), guide("h"))
+
+
+def test_f64_a_policy_that_comes_in_mid_batch_rules_the_next_one(server):
+    """Each decision carries the one policy by which all of it was made."""
+
+    async def story(world):
+        claim, told = world.arbiter.claim, policy(version=2, toml=TOML.replace("= 10", "= 20"))
+
+        async def reload_first(asked):
+            world.reference.apply(POLICIES, b"b/2", encode(told))
+            return await claim(asked)
+
+        world.arbiter.claim = reload_first
+        await world.put(*(lead(f"l{n}", member_id=f"m{n}") for n in range(3)))
+        world.arbiter.claim = claim
+        await world.put(lead("later", member_id="n"))
+        found = [
+            (record["policy_version"], record["respond_by_ms"] - record["at_ms"])
+            for name in ("l0", "l1", "l2", "later")
+            for record in world.records(name)
+        ]
+        assert found == [(1, 10_000)] * 3 + [(2, 20_000)]
+
+    live(server, story, guide("g", capacity=9))

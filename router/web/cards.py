@@ -42,7 +42,14 @@ def happened(made: Assignment, position: str, language: Language) -> bytes:
     """One entry of a feed as an event: the card while the guide holds the lead, else its end."""
     if made.state in LIVE_STATES:
         return event("card", card(made, language), position)
-    over = {"lead_id": made.lead_id, "kind": made.kind, "seq": made.seq, "state": made.state}
+    over: dict[str, Any] = {
+        "lead_id": made.lead_id,
+        "kind": made.kind,
+        "seq": made.seq,
+        "state": made.state,
+    }
+    if made.record is not None and made.state == "expired" and made.record.paused_until_ms > made.at_ms:
+        over["paused_until_ms"] = made.record.paused_until_ms  # too many offers running without an answer
     return event("gone", over, position)
 
 

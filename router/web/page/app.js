@@ -7,7 +7,7 @@ const WORDS = {
     emptyTitle: "暂无待办", emptyText: "有新线索时会立刻出现在这里。",
     signedOut: "登录已失效，请从企业微信重新打开。", elsewhere: "已在其他窗口打开，本窗口停止更新。",
     sending: "正在提交…", retrying: "尚未确认，正在重试…", moved: "这条线索的状态已变化。",
-    notYours: "这条线索已不在您名下。", failed: "提交失败，请稍后再试。", why: "为什么是您：", member: "会员", store: "门店", lead: "编号",
+    paused: "连续多次未应答，暂停派发新线索至", notYours: "这条线索已不在您名下。", failed: "提交失败，请稍后再试。", why: "为什么是您：", member: "会员", store: "门店", lead: "编号",
     kinds: { lead: "线索", reservation: "预约", list: "名单" },
     states: { offered: "新", delivered: "新", seen: "新", accepted: "已接手", contacted: "已联系", visited: "已到店" },
     actions: { accepted: "接手", declined: "婉拒", contacted: "已联系", visited: "已到店", won: "成交", lost: "未成交" },
@@ -18,7 +18,7 @@ const WORDS = {
     signedOut: "You are signed out. Open the page from WeCom again.",
     elsewhere: "Opened in another window; this one has stopped.",
     sending: "Sending…", retrying: "Not confirmed yet, trying again…", moved: "This lead has moved on.",
-    notYours: "This lead is not yours any more.", failed: "That did not work. Try again later.",
+    paused: "Several offers ran out unanswered. No new leads until", notYours: "This lead is not yours any more.", failed: "That did not work. Try again later.",
     why: "Why you: ", member: "Member", store: "Store", lead: "No.",
     kinds: { lead: "Lead", reservation: "Reservation", list: "List" },
     states: { offered: "New", delivered: "New", seen: "New", accepted: "Accepted", contacted: "Contacted", visited: "Visited" },
@@ -38,6 +38,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const jittered = (tries) => Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** tries) * (0.5 + Math.random() / 2);
 const cards = new Map(); // kind|lead -> { card, element, said, busy }
 let language = localStorage.getItem("language") || document.documentElement.lang;
+let pausedUntil = Number(sessionStorage.getItem("pausedUntil")); // a page that is loaded again still says why
 let source = null, after = "", tries = 0, stopped = "", attempt = 0;
 
 const words = () => WORDS[language] || WORDS.zh;
@@ -87,7 +88,10 @@ async function connect() {
     for (const card of held.values()) take(card);
   });
   on("card", take);
-  on("gone", (over) => cards.delete(keyOf(over)));
+  on("gone", (over) => {
+    cards.delete(keyOf(over));
+    if (over.paused_until_ms) sessionStorage.setItem("pausedUntil", pausedUntil = over.paused_until_ms);
+  });
   on("bye", (end) => {
     if (end.reason === "elsewhere") stop("elsewhere");
     else reconnect();
@@ -206,6 +210,8 @@ function fill(held) {
 }
 
 function showTimes() {
+  find("paused").hidden = pausedUntil <= Date.now();
+  find("paused").textContent = `${words().paused} ${new Date(pausedUntil).toLocaleTimeString(language)}`;
   for (const { card, element } of cards.values()) {
     if (!element) continue;
     const place = element.querySelector(".left");
