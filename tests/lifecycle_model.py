@@ -57,6 +57,7 @@ class Model:
     leads: dict = field(default_factory=dict)
     capacity: dict = field(default_factory=dict)
     there: dict = field(default_factory=dict)
+    grabs: set = field(default_factory=set)
 
     def room(self, guide):
         return self.capacity[guide] if self.there[guide] else 0
@@ -90,7 +91,7 @@ class Model:
             lead.gave_back.add(lead.guide)
         elif state in LIVE and not again and record.get("guide_id", lead.guide) != lead.guide:
             wrong.append(f"another guide without an offer: {record}")
-        elif again and record["guide_id"] in lead.gave_back and record["cause"]["kind"] != "response":
+        elif again and record["guide_id"] in lead.gave_back and record["cause"]["id"] not in self.grabs:
             wrong.append(f"offered to who has given it back: {record}")
         if again and not before:
             wrong += self._overtaken(record, lead)
@@ -110,7 +111,7 @@ class Model:
             if lead is not fresh
             and lead.kind == fresh.kind == "lead"
             and lead.queue is not None
-            and lead.queue.startswith("near")
+            and "/" not in lead.queue  # the queue of those who look further afield is another one
             and lead.arrival < fresh.arrival
             and TIERS.index(lead.tier) <= TIERS.index(fresh.tier)
         ]
