@@ -31,13 +31,18 @@ WAITERS_MAX = 32
 AGAIN_MS = 3_000
 #: How often waiting leads are looked at though nothing that is known of has changed.
 LOOK_MS = 5_000
+#: A look at who waits is followed by a rest so many times as long: it takes a fifth of the time at most.
+LOOK_REST = 4
 #: Until a guide has answered, an offer may be reminded of.
 _UNANSWERED = ("offered", "delivered", "seen")
 
 
 @dataclass(slots=True)
 class Timers:
-    """Looks after what is due; ``mine(names)`` tells which cells or brands are this worker's business."""
+    """Looks after what is due; ``mine(names)`` tells which cells or brands are this worker's business.
+
+    ``rest``: how many times as long as a look at those who wait the rest after it is, ``LOOK_MS`` at most.
+    """
 
     arbiter: Arbiter
     reference: Reference
@@ -45,9 +50,11 @@ class Timers:
     publisher: Publisher
     outbox: Outbox
     mine: Callable[[Collection[str]], list[str]]
+    rest: int = 0
     windows: Windows = field(init=False)
     #: The arrival of the longest waiting lead, epoch ms.
     oldest_ms: int | None = None
+    _rests_until_ms: int = 0
     _published: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
 
@@ -107,6 +114,8 @@ class Timers:
 
     async def _waiting(self, cells: Sequence[str], now_ms: int) -> None:
         """Waiting leads for whom there is somebody now, the oldest of the highest tier first."""
+        if now_ms < self._rests_until_ms:
+            return
         queues = await self.arbiter.waiters(cells, WAITERS_MAX)
         arrivals = [int(waiter.split("|")[2]) for waiters in queues for waiter in waiters]
         self.oldest_ms = min(arrivals, default=None)
@@ -129,6 +138,8 @@ class Timers:
             ]
             fresh = [each for each in responses if each[0].response_id not in self._published]
             await self._publish(await self.flow.placeable(fresh, now_ms), now_ms)
+            lasted_ms = await self.arbiter.now_ms() - now_ms if self.rest else 0
+            self._rests_until_ms = now_ms + min(self.rest * lasted_ms, LOOK_MS)
 
     async def _act(self, leads: Sequence[Lead], action: RouterAction, now_ms: int) -> None:
         pasts, _ = await self.arbiter.recall(leads)

@@ -31,7 +31,7 @@ from router.rules.intake import Record, Refusal
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
-from router.timers import Timers, share_of
+from router.timers import LOOK_REST, Timers, share_of
 from router.topology import bootstrap, ensure_topics
 from router.tracking import Tracking
 from router.traffic import checksum, over_capacity
@@ -83,7 +83,9 @@ class Worker:
             settings.topic_prefix + ASSIGNMENTS.name,
             self.metrics.regressions.inc,
         )
-        self.timers = Timers(self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine)
+        self.timers = Timers(
+            self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine, LOOK_REST
+        )
         self._marked: set[str] = set()
         self.delivery = Delivery(self.set_aside, lambda: self.app.should_stop or self.app.rebalancing)
         self.metrics.alive.set_function(lambda: self.delivery.alive)

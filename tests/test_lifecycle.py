@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -617,3 +618,27 @@ def test_f64_a_policy_that_comes_in_mid_batch_rules_the_next_one(server):
         assert found == [(1, 10_000)] * 3 + [(2, 20_000)]
 
     live(server, story, guide("g", capacity=9))
+
+
+def test_a_long_look_at_those_who_wait_is_followed_by_a_longer_rest(server):
+    """However many wait, the worker has most of its time for those who come; the rest has an end."""
+
+    async def story(world):
+        await world.put(lead())
+        looks, slow_ms = [], 300
+
+        async def placeable(_, now_ms):
+            looks.append(now_ms)
+            world.arbiter.now += slow_ms
+            return []
+
+        world.timers.flow, world.timers.rest = SimpleNamespace(placeable=placeable), 4
+        begin = world.arbiter.now
+        for _ in range(40):
+            world.reference.traffic.changes += 1
+            await world.timers.tick()
+            world.arbiter.now += 100
+        assert len(looks) * slow_ms <= (world.arbiter.now - begin) / 3
+        assert len(looks) > 2
+
+    live(server, story)
