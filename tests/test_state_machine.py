@@ -262,7 +262,7 @@ class Lifecycle(RuleBasedStateMachine):
         )
 
 
-def machine(server, examples=120, phases=tuple(Phase), *, derandomize=False, **more):
+def machine(server, examples=80, phases=tuple(Phase), *, derandomize=False, **more):
     """Run it; ``more`` are attributes of the machine."""
     steps = settings(
         max_examples=examples,

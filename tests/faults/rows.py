@@ -135,7 +135,7 @@ ROWS = (
     Row(61, "no candidate / all full / all off duty", "queued, re-tried on capacity, escalated", "SM"),
     Row(62, "hot brand (10 x load)", "only that brand slows", "M", missing="no test yet"),
     Row(63, "guide deleted / store closed with open leads", "re-routed once each, audited", "S"),
-    Row(64, "policy reloaded in mid-batch", "each decision carries one policy version", "M", missing="no test yet"),
+    Row(64, "policy reloaded in mid-batch", "each decision carries one policy version", "M"),
     Row(65, "refund before sale; partial > sale; double", "parked / refused / one", "PS", missing=MONEY),
     Row(66, "period closed while a refund arrives", "posted to the open period, linked", "P", missing=MONEY),
     Row(67, "disk full on the router host (logs)", "logging drops and counts; routing goes on", "M", missing="no test yet"),
