@@ -31,7 +31,7 @@ from topics.codec import encode, key_of
 PARTITIONS = 4
 INPUTS = (LEADS, RESERVATIONS)
 WORK = (*INPUTS, RESPONSES, BINDINGS, TOUCHES, ASSIGNMENTS)
-PATIENCE_S = 40
+PATIENCE_S = 75
 
 
 class World:
