@@ -459,3 +459,12 @@ async def test_t06_t15_no_token_and_no_secret_reaches_the_log(scene, caplog, mon
     assert "a request failed" in told
     for hidden in (SECRET, wrong, token(), "m-l"):
         assert hidden not in told
+
+
+async def test_nobody_takes_the_name_of_what_time_brings(scene):
+    """The router's own ids can be foreseen: with one of them a guide could stop the clock of a lead."""
+    await scene.project(made("l"))
+    body = {"response_id": "t.0123456789abcdef01234567", "lead_id": "l", "kind": "lead", "action": "seen"}
+    status, told = await scene.post(body, "g")
+    assert status == 400
+    assert "response_id" in told["error"]

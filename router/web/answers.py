@@ -34,6 +34,11 @@ class Said(Event, frozen=True):
     attempt: Annotated[int, Meta(ge=0)] | None = None
     reason: Text | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse the router's own names for what time brings: whoever took one would stop a clock."""
+        if self.response_id.startswith("t."):
+            raise ValueError("response_id: begins with t., as only the router's own do")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
