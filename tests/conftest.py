@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
+from tests.browser import chromium
 from tests.parts import MissingPartError, RealKafka, RealRedis
 
 MISSING = pytest.StashKey[str]()
@@ -71,6 +72,16 @@ def parts(request):
         kafka.start()
     with RealRedis() if kind == "real" else EmbeddedRedis() as redis:
         yield TestParts(kind, kafka, redis)
+
+
+@pytest.fixture
+def browser():
+    try:
+        chromium()
+    except MissingPartError as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

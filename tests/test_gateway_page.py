@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 
@@ -10,24 +9,14 @@ import pytest
 from playwright.async_api import expect
 
 from router.local import EmbeddedRedis
-from tests.browser import chromium, phone
+from tests.browser import phone
 from tests.gateway_world import beside, made, running, token
-from tests.parts import MissingPartError, free_ports
+from tests.parts import free_ports
 from topics.assignments import Action, GuideRecord
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("browser")]
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e<script>alert(2)</script>“&amp;”"
-
-
-@pytest.fixture(autouse=True)
-def browser():
-    try:
-        chromium()
-    except MissingPartError as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import pytest
 from playwright.async_api import expect
 
-from tests.browser import chromium, phone
+from tests.browser import phone
 from tests.gateway_world import running, token
-from tests.parts import MissingPartError
 from tests.test_end_to_end import lead, shop, world  # noqa: F401 - the running worker is a fixture
 from topics.catalog import LEADS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
+def offered(world, brand, name):  # noqa: F811 - the fixture, too
+    """Who got a lead of a new shop and has it in the inbox."""
+    shop(world, brand)
+    world.publish(LEADS, lead(brand, name))
+    [answer] = world.answer(brand, name)
+    world.until(lambda: world.inboxes() == world.live(), "in the inbox")
+    return answer["guide_id"]
+
+
 def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(world):  # noqa: F811
     """Taken, contacted and won by the page's own call; a repeat is the same answer."""
     brand = "gateway"
-    shop(world, brand)
-    world.publish(LEADS, lead(brand, "asked"))
-    [answer] = world.answer(brand, "asked")
-    world.until(lambda: world.inboxes() == world.live(), "in the inbox")
-    holder = answer["guide_id"]
+    holder = offered(world, brand, "asked")
 
     async def story():
         async with running(world.kafka_url, world.redis_url, world.prefix, alone=False) as gateway:
@@ -52,25 +55,12 @@ def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(
     ]
 
 
-@pytest.fixture
-def browser():
-    try:
-        chromium()
-    except MissingPartError as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
-
-
 @pytest.mark.real
-def test_a_card_reaches_the_page_of_its_guide_and_is_accepted_there(world, browser):  # noqa: F811, ARG001
+@pytest.mark.usefixtures("browser")
+def test_a_card_reaches_the_page_of_its_guide_and_is_accepted_there(world):  # noqa: F811
     """Nobody plays a part: a lead comes in, a worker routes it, a browser shows it, a finger takes it."""
     brand = "page"
-    shop(world, brand)
-    world.publish(LEADS, lead(brand, "shown"))
-    [answer] = world.answer(brand, "shown")
-    world.until(lambda: world.inboxes() == world.live(), "in the inbox")
-    holder = answer["guide_id"]
+    holder = offered(world, brand, "shown")
 
     async def story():
         async with (

@@ -22,7 +22,7 @@ from router.errors import EffectError, OutageError
 from router.local import EmbeddedRedis
 from router.state import keys
 from router.state.redis import Scripts
-from tests.lifecycle_model import FINAL, LIVE, LeadModel, Model
+from tests.lifecycle_model import FINAL, LIVE, TIERS, LeadModel, Model
 from tests.lifecycle_world import (
     BEGIN_MS,
     LifecycleWorld,
@@ -40,7 +40,6 @@ CELL = "b/-"
 HOUR_MS = 3_600_000
 #: Guides, where they work and how many leads they take.
 GUIDES = {"a": ("s", 1), "b": ("s", 2), "c": ("t", 1)}
-TIERS = st.sampled_from(["vip", "repeat", "new", "prospect"])
 NAMES = st.sampled_from([f"l{n}" for n in range(8)])
 VISITS = st.sampled_from(["v1", "v2", "v3"])
 SAID = st.sampled_from(["delivered", "seen", "accepted", "declined", "contacted", "visited", "won", "lost"])
@@ -113,7 +112,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- what may happen
 
-    @rule(name=NAMES, tier=TIERS, member=st.sampled_from(["m", "n"]))
+    @rule(name=NAMES, tier=st.sampled_from(TIERS), member=st.sampled_from(["m", "n"]))
     def a_lead_comes(self, name, tier, member):
         if name not in self.model.leads:
             self.model.leads[name] = LeadModel("lead", tier, arrival=self.world.arbiter.now)

@@ -11,7 +11,7 @@ import pytest
 
 from router.local import EmbeddedRedis
 from router.state import keys
-from tests.lifecycle_model import FINAL, LIVE, LeadModel, Model
+from tests.lifecycle_model import FINAL, LIVE, TIERS, LeadModel, Model
 from tests.lifecycle_world import BEGIN_MS, guide, lead, live, policy, presence, store
 from topics.catalog import ASSIGNMENTS
 from topics.guides import Period
@@ -27,7 +27,6 @@ OPENS_H, CLOSES_H = 10, 22
 #: Early and late, by the hour.
 SHIFTS = ((10, 16), (15, 22), (10, 22))
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-TIERS = ("vip", "repeat", "new", "prospect")
 GUIDES = {f"g{store}{number}": (f"s{store}", SHIFTS[number]) for store in range(3) for number in range(3)}
 
 
