@@ -22,7 +22,7 @@ from router.windows import Windows
 from topics.catalog import RESPONSES
 from topics.codec import decode
 from topics.fields import RequestKind
-from topics.responses import Response, RouterAction
+from topics.responses import ROUTERS_OWN, Response, RouterAction
 
 #: How many due times of a cell, and waiting leads of a queue and tier, one tick looks at.
 DUE_MAX = 512
@@ -158,7 +158,7 @@ class Timers:
         kinds: dict[str, RequestKind] = {"lead": "lead", "reservation": "reservation", "list": "list"}
         newest = _newest(past)
         return Response(
-            response_id=f"t.{blake2b(name.encode(), digest_size=12).hexdigest()}",
+            response_id=f"{ROUTERS_OWN}{blake2b(name.encode(), digest_size=12).hexdigest()}",
             lead_id=lead_id,
             member_id=member_id,
             brand=brand,

@@ -9,6 +9,9 @@ from msgspec import Meta
 from topics.fields import Event, Id, Ms, RequestKind, Text
 
 GuideAction = Literal["delivered", "seen", "accepted", "declined", "contacted", "visited", "won", "lost"]
+#: What the ids begin with that the router gives to its own responses: they can be foreseen, so nobody else
+#: may use them.
+ROUTERS_OWN = "t."
 RouterAction = Literal["expired", "closing", "withdrawn", "returned", "grabbed", "drain"]
 
 

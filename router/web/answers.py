@@ -13,7 +13,7 @@ from router.web.reading import Held, Reading
 from router.web.sending import Sending
 from router.web.tokens import Caller
 from topics.fields import Event, Id, RequestKind, Text
-from topics.responses import Response
+from topics.responses import ROUTERS_OWN, Response
 
 #: What a guide may say; ``delivered`` is not for guides to say.
 SayableAction = Literal["seen", "accepted", "declined", "contacted", "visited", "won", "lost"]
@@ -36,8 +36,8 @@ class Said(Event, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse the router's own names for what time brings: whoever took one would stop a clock."""
-        if self.response_id.startswith("t."):
-            raise ValueError("response_id: begins with t., as only the router's own do")
+        if self.response_id.startswith(ROUTERS_OWN):
+            raise ValueError(f"response_id: begins with {ROUTERS_OWN}, as only the router's own do")
 
 
 @dataclass(frozen=True, slots=True)
