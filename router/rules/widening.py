@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ class Spot:
 class Places:
     """Stores side by side, by their ids, so that a group of any size is searched at once."""
 
-    def __init__(self, spots: Sequence[Spot] = ()) -> None:
+    def __init__(self, spots: Iterable[Spot] = ()) -> None:
         self.spots = sorted(spots, key=lambda each: each.store_id)
 
     @cached_property
@@ -52,6 +52,9 @@ class Places:
             far[cells == beside] = np.inf
         best = int(far.argmin())
         return self.spots[best] if far[best] < np.inf else None
+
+
+_NOWHERE = Places()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def survey(stores: Iterable[tuple[Store, str]]) -> Map:
             region_of[store.store_id] = store.region
             regions.setdefault(store.region, []).append(spot)
     groups = {region: Places(those) for region, those in regions.items()}
-    return Map(spots, Places(tuple(spots.values())), region_of, groups, Places(headquarters))
+    return Map(spots, Places(spots.values()), region_of, groups, Places(headquarters))
 
 
 def further(event: Lead | Reservation, cell: str, rung: Rung, here: Map) -> tuple[Rung, str]:
@@ -116,6 +119,3 @@ def _start(event: Lead | Reservation, here: Map) -> Spot | None:
     if lat is None or lon is None:
         return next(iter(here.spots.values()), None)
     return here.everywhere.nearest(lat, lon)
-
-
-_NOWHERE = Places()
