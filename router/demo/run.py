@@ -148,7 +148,6 @@ class _Run:
     target: Target
     _sent: int = 0
     _changed: int = 0
-    _inputs: asyncio.Task[Any] | None = None
 
     @property
     def published(self) -> int:
@@ -158,13 +157,13 @@ class _Run:
     async def to_its_end(self) -> int:
         """Return how many inputs were published: when all is answered, or when nothing happened for long."""
         line = ProgressLine()
-        self._inputs = asyncio.create_task(
+        inputs = asyncio.create_task(
             simulate(*self.target, self.load, self.rate_per_s, self._count, self._booked)
         )
-        answers = asyncio.create_task(self._answer())
+        answers = asyncio.create_task(self._answer(inputs))
         deadline_s = time.monotonic() + _PATIENCE_S
         try:
-            while not self._over():
+            while not (inputs.done() and self._over()):
                 news = await self.tail.read()
                 if line.due:
                     line.show(progress(self.published, self.tail.audit.report()))
@@ -172,7 +171,7 @@ class _Run:
                     raise OutageError(
                         f"the worker ended in the middle; its log ends:\n{self.worker.log[-2000:]}"
                     )
-                for task in (self._inputs, answers):
+                for task in (inputs, answers):
                     if task.done():
                         task.result()  # an outage is told at once
                 if news and self.tail.audit.answered:
@@ -185,14 +184,12 @@ class _Run:
             return self.published
         finally:
             line.end()
-            for task in (self._inputs, answers):
+            for task in (inputs, answers):
                 task.cancel()
-            await asyncio.gather(self._inputs, answers, return_exceptions=True)
+            await asyncio.gather(inputs, answers, return_exceptions=True)
 
     def _over(self) -> bool:
         """Every input is answered, nobody means to say more, and nothing is due any more."""
-        if self._inputs is None or not self._inputs.done():
-            return False
         audit = self.tail.audit
         return audit.answered >= self.published and self.guides.idle and not audit.due(_now_ms() + _SOON_MS)
 
@@ -207,13 +204,12 @@ class _Run:
     def _booked(self, each: Input) -> None:
         self.guides.booked(each, _now_ms())
 
-    async def _answer(self) -> None:
-        """Publish what guides and members do, as it is due."""
+    async def _answer(self, inputs: asyncio.Task[Any]) -> None:
+        """Publish what guides and members do, as it is due; guides go offline only while inputs come."""
         topics = (RESPONSES, RESERVATIONS, PRESENCE)
         async with producing(*self.target, topics) as publisher:
             while True:
-                publishing = self._inputs is not None and not self._inputs.done()
-                due = self.guides.due(_now_ms(), open_for_business=publishing)
+                due = self.guides.due(_now_ms(), open_for_business=not inputs.done())
                 await publisher.publish(
                     [outgoing(publisher, self.target[1], each.topic, each.key, each.value) for each in due]
                 )
