@@ -12,6 +12,9 @@ from topics.fields import Count, Event, Fen, Id, Ms, Text
 PeriodName = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}(?!\n)$")]
 
 
+PostingKind = Literal["base", "overlay", "reversal", "vest", "settle", "pay", "adjust", "close"]
+
+
 class PostingLine(Event, frozen=True):
     """One side of a posting: fen flow into (positive) or out of (negative) an account."""
 
@@ -22,12 +25,16 @@ class PostingLine(Event, frozen=True):
 
 
 class Posting(Event, frozen=True):
-    """Identity: (brand, posting, ``posting_id``); never edited: a correction is a posting of its own."""
+    """Identity: (brand, posting, ``posting_id``); never edited: a correction is a posting of its own.
+
+    ``digest``: SHA-256 of all of it but ``book_seq``, which is given last. A ``close`` moves nothing: it
+    seals the period before it.
+    """
 
     posting_id: Id
     book_seq: Count
     brand: Id
-    kind: Literal["base", "overlay", "reversal", "vest", "settle", "pay", "adjust"]
+    kind: PostingKind
     period: PeriodName
     occurred_at_ms: Ms
     lines: Annotated[tuple[PostingLine, ...], Meta(min_length=2, max_length=256)]
@@ -38,6 +45,7 @@ class Posting(Event, frozen=True):
     actor: Id | None = None
     checker: Id | None = None
     reason: Text | None = None
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")] | None = None
 
     def __post_init__(self) -> None:
         """Money neither appears nor vanishes in a posting."""
@@ -47,15 +55,16 @@ class Posting(Event, frozen=True):
 
 
 class LedgerCommand(Event, frozen=True):
-    """Identity: (brand, command, ``command_id``)."""
+    """Identity: (brand, command, ``command_id``); ``vest`` comes from the router's own timer."""
 
     command_id: Id
     brand: Id
-    kind: Literal["close", "dispute", "release", "pay", "adjust"]
+    kind: Literal["close", "dispute", "release", "pay", "adjust", "vest"]
     actor: Id
     occurred_at_ms: Ms
     period: PeriodName | None = None
     posting_id: Id | None = None
+    order_id: Id | None = None
     checker: Id | None = None
     reason: Text | None = None
     lines: Annotated[tuple[PostingLine, ...], Meta(max_length=256)] = ()

@@ -1,0 +1,182 @@
+"""How an order stands: what each party holds of its commission and where, refunds seen, frozen or not.
+
+It follows from the order's postings alone, in any order; beside them it knows what is parked and disputed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from router.rules.postings import COMMISSION, Page, day
+from topics.commissions import Posting
+from topics.orders import Order
+
+DAY_MS = 86_400_000
+#: What of an order is frozen on its postings.
+SALE_FIELDS = (
+    "order_id",
+    "member_id",
+    "occurred_at_ms",
+    "amount_fen",
+    "commission_fen",
+    "store_id",
+    "served_by",
+    "lead_id",
+    "source",
+    "price_zone",
+    "channel",
+)
+
+Held = dict[tuple[str, str, str], int]
+"""(account, role, party) to fen; what is 0 is left out."""
+
+
+class Refund(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a sale that was given back."""
+
+    refund_id: str
+    commission_fen: int
+    amount_fen: int
+
+
+class Parked(msgspec.Struct, frozen=True, array_like=True):
+    """A refund that came before its order, with the record that it came in."""
+
+    refund: Refund
+    occurred_at_ms: int
+    member_id: str
+    value: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``digest`` is that of the sale, '' before it came; ``vested`` and ``settled`` the periods of the last.
+
+    ``vests_ms``: when it vests, epoch ms; ``checked_out`` is no order but an adjustment.
+    """
+
+    digest: str = ""
+    held: tuple[tuple[str, str, str, int], ...] = ()
+    refunds: tuple[Refund, ...] = ()
+    parked: tuple[Parked, ...] = ()
+    vests_ms: int = 0
+    vested: str = ""
+    settled: str = ""
+    frozen: bool = False
+
+    def at(self, account: str) -> tuple[tuple[str, str, int], ...]:
+        """Who holds how much in an account: role, party, fen."""
+        return tuple((role, party, fen) for where, role, party, fen in self.held if where == account)
+
+    @property
+    def scores(self) -> tuple[int | None, int | None, int | None]:
+        """Where it stands among those that wait to vest (epoch ms), to be settled, to be paid (periods).
+
+        None where it does not wait for that; what is frozen waits to be released before it vests.
+        """
+        vesting = self.vests_ms if self.digest and not self.vested and not self.frozen else None
+        earned = _number(self.vested) if self.vested and self.at("earned") else None
+        return vesting, earned, _number(self.settled) if self.at("settled") else None
+
+
+UNKNOWN = Standing()
+_decoder = msgspec.json.Decoder(Standing)
+
+
+def read(text: bytes | None) -> Standing:
+    """A standing from its text."""
+    return _decoder.decode(text) if text else UNKNOWN
+
+
+def text_of(standing: Standing) -> str:
+    """The text of a standing; '' of one that is not known."""
+    return "" if standing == UNKNOWN else msgspec.json.encode(standing).decode()
+
+
+def sale_of(order: Order) -> dict[str, Any]:
+    """What is frozen of an order."""
+    told: dict[str, Any] = msgspec.to_builtins(order)
+    return {name: told[name] for name in SALE_FIELDS if name in told}
+
+
+def digest_of_sale(sale: Mapping[str, Any]) -> str:
+    """Tells whether the same order came again with other content."""
+    return sha256(orjson.dumps(sale, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def after(standing: Standing, posting: Posting) -> Standing:
+    """How an order stands with one more posting about it, whichever came before."""
+    held: Held = defaultdict(int, {(where, role, party): fen for where, role, party, fen in standing.held})
+    for line in posting.lines:
+        if line.account != COMMISSION:
+            held[line.account, line.role, line.party] += line.fen
+    rows = tuple((*place, fen) for place, fen in sorted(held.items()) if fen)
+    made, inputs = replace(standing, held=rows), posting.inputs
+    if posting.kind == "base":
+        sale = inputs["order"]
+        vests_ms = sale["occurred_at_ms"] + inputs["terms"]["rights_days"] * DAY_MS
+        return replace(made, digest=digest_of_sale(sale), vests_ms=vests_ms)
+    if posting.kind == "reversal" and len(inputs["refunds"]) > len(made.refunds):
+        return replace(made, refunds=refunds_of(inputs))
+    if posting.kind == "vest":
+        return replace(made, vested=posting.period)
+    if posting.kind == "settle":
+        return replace(made, settled=max(made.settled, posting.period))
+    if posting.kind == "adjust":  # what is adjusted goes the way of what was earned
+        settled = posting.period if made.at("settled") else ""
+        return replace(made, digest=posting.digest or "", vested=posting.period, settled=settled)
+    return made
+
+
+def refunds_of(inputs: Mapping[str, Any]) -> tuple[Refund, ...]:
+    """The refunds that a reversal knows of, its own last."""
+    pairs = zip(inputs["refunds"], inputs["refunded_fen"], strict=True)
+    return tuple(Refund(refund_id, fen, amount_fen) for (refund_id, fen), amount_fen in pairs)
+
+
+Bumps = dict[tuple[str, str], dict[str, int]]
+"""(kind of who, id) to what is added to which field."""
+
+
+def bumps(postings: Iterable[Posting], utc_offset_h: int) -> Bumps:
+    """What postings add to the balances and earnings of parties, stores, regions and of the whole book.
+
+    Fields are ``account|role``, ``p|period`` and ``d|day``; of the book (``book``, '') the accounts alone.
+    """
+    out: Bumps = defaultdict(lambda: defaultdict(int))
+    for posting in postings:
+        parties = posting.inputs.get("parties", {})
+        today = day(posting.occurred_at_ms, utc_offset_h)
+        for line in posting.lines:
+            out["book", ""][line.account] += line.fen
+            if line.account == COMMISSION:
+                continue
+            about = parties.get(line.party, {})
+            store = about.get("store_id") or (line.party if line.role == "store" else None)
+            whose = (("party", line.party), ("store", store), ("region", about.get("region")))
+            for kind, name in whose:
+                if name:
+                    fields = out[kind, name]
+                    fields[f"{line.account}|{line.role}"] += line.fen
+                    fields[f"p|{posting.period}"] += line.fen
+                    fields[f"d|{today}"] += line.fen
+    kept = {who: {name: fen for name, fen in fields.items() if fen} for who, fields in out.items()}
+    return {who: fields for who, fields in kept.items() if fields}
+
+
+def page_of(posting: Posting, page: Page) -> bool:
+    """Whether a posting goes where the book is open."""
+    return posting.period >= page.since
+
+
+def _number(period: str) -> int:
+    return int(period.replace("-", ""))
