@@ -12,6 +12,7 @@ from msgspec import Meta
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.requests import TIERS
+from scoring.terms import Commission
 from topics.assignments import Mark, Rung
 from topics.fields import Id, Tier
 from topics.stores import StoreKind
@@ -168,6 +169,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: Who is asked, in this order, while nobody answers; and how long a lead stays on each rung at most.
     ladder: tuple[Rung, ...] = ("owner", "store", "near", "region", "hq")
     ladder_s: dict[Rung, Seconds] = {}
+
+    # who is paid
+    commission: Commission = Commission()
 
     def __post_init__(self) -> None:
         """Fill in what is left at its default, and refuse what cannot work."""
