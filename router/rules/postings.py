@@ -41,7 +41,7 @@ class TooLargeError(ValueError):
 
 
 def identity(kind: PostingKind, *cause: str) -> str:
-    """The id of the posting of a kind that a cause makes; the parts of a cause are ids, which hold no ``/``."""
+    """The id of the posting of a kind that a cause makes; the parts of a cause hold no ``/``."""
     return LETTERS[kind] + sha256("/".join((kind, *cause)).encode()).hexdigest()[:24]
 
 

@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from router.rules.postings import COMMISSION, Page, day
+from router.rules.postings import COMMISSION, day
 from topics.commissions import Posting
 from topics.orders import Order
 
@@ -59,9 +59,9 @@ class Parked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``digest`` is that of the sale, '' before it came; ``vested`` and ``settled`` the periods of the last.
+    """``digest`` is the sale's, '' before it came; ``vested`` and ``settled`` the periods in which it was.
 
-    ``vests_ms``: when it vests, epoch ms; ``checked_out`` is no order but an adjustment.
+    ``vests_ms``: when it vests, epoch ms. An adjustment stands like an order, under the id of its posting.
     """
 
     digest: str = ""
@@ -133,7 +133,7 @@ def after(standing: Standing, posting: Posting) -> Standing:
         return replace(made, settled=max(made.settled, posting.period))
     if posting.kind == "adjust":  # what is adjusted goes the way of what was earned
         settled = posting.period if made.at("settled") else ""
-        return replace(made, digest=posting.digest or "", vested=posting.period, settled=settled)
+        return replace(made, digest=_digest_of_adjust(posting), vested=posting.period, settled=settled)
     return made
 
 
@@ -141,6 +141,12 @@ def refunds_of(inputs: Mapping[str, Any]) -> tuple[Refund, ...]:
     """The refunds that a reversal knows of, its own last."""
     pairs = zip(inputs["refunds"], inputs["refunded_fen"], strict=True)
     return tuple(Refund(refund_id, fen, amount_fen) for (refund_id, fen), amount_fen in pairs)
+
+
+def _digest_of_adjust(posting: Posting) -> str:
+    """Whatever period it was posted to, and whoever its parties were then."""
+    told = [posting.inputs["lines"], posting.inputs.get("about")]
+    return digest_of_sale({"told": [*told, posting.reason, posting.actor, posting.checker]})
 
 
 Bumps = dict[tuple[str, str], dict[str, int]]
@@ -171,11 +177,6 @@ def bumps(postings: Iterable[Posting], utc_offset_h: int) -> Bumps:
                     fields[f"d|{today}"] += line.fen
     kept = {who: {name: fen for name, fen in fields.items() if fen} for who, fields in out.items()}
     return {who: fields for who, fields in kept.items() if fields}
-
-
-def page_of(posting: Posting, page: Page) -> bool:
-    """Whether a posting goes where the book is open."""
-    return posting.period >= page.since
 
 
 def _number(period: str) -> int:

@@ -1,0 +1,403 @@
+"""What follows in the book from a sale, a refund or a command: decisions as values, nothing is done here.
+
+The lines of every posting are a function of its own ``inputs`` (``LINES``): whoever has the posting alone can
+work them out again. Of a sale that is given back in part every party holds its entitlement on what remains;
+the reversals carry the differences, and take them from where the money lies.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from msgspec.structs import replace
+
+from router.rules.entitlement import Share, base, shared
+from router.rules.postings import (
+    ACCOUNTS,
+    COMMISSION,
+    GROUP,
+    HELD,
+    Draft,
+    Page,
+    Seal,
+    drafted,
+    identity,
+    month_after,
+)
+from router.rules.standing import (
+    UNKNOWN,
+    Parked,
+    Refund,
+    Standing,
+    after,
+    digest_of_sale,
+    refunds_of,
+)
+from topics.commissions import LedgerCommand, Posting, PostingKind, PostingLine
+
+Reason = Literal["conflict", "refund_over_sale", "command_refused", "unknown", "too_early"]
+Inputs = Mapping[str, Any]
+Lines = tuple[PostingLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What follows for one order (or adjustment, under the id of its posting).
+
+    ``inputs`` where they are new; ``again``: postings that were made before, whose bytes go out again;
+    ``refused`` why nothing follows, ``parked`` the refunds that came before the order and do not fit it.
+    """
+
+    order_id: str
+    standing: Standing
+    postings: tuple[Draft, ...] = ()
+    inputs: Inputs | None = None
+    again: tuple[str, ...] = ()
+    refused: tuple[Reason, str] | None = None
+    parked: tuple[tuple[Parked, Reason, str], ...] = ()
+
+
+def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
+    """An order is paid: as the group settles today, then the split on top, then the refunds that came before.
+
+    Raises:
+        ValueError: naming the field of the inputs that is wrong.
+
+    """
+    sale, order_id = inputs["order"], inputs["order"]["order_id"]
+    if standing.digest:
+        if standing.digest != digest_of_sale(sale):
+            return Change(order_id, standing, refused=("conflict", f"order {order_id} has other content"))
+        return Change(order_id, standing, again=ids_of(page.brand, order_id, standing))
+    about = _About(page, order_id, sale["occurred_at_ms"], str(inputs["terms"]["version"]))
+    drafts = [about.post("base", inputs, (page.brand, order_id))]
+    if over := LINES["overlay"](inputs):
+        drafts.append(about.post("overlay", inputs, (page.brand, order_id), lines=over))
+    made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
+    for parked in standing.parked:
+        back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms)
+        bad = ((parked, *back.refused),) if back.refused else ()
+        made = Change(
+            order_id, back.standing, made.postings + back.postings, inputs, parked=made.parked + bad
+        )
+    return Change(order_id, replace(made.standing, parked=()), made.postings, inputs, parked=made.parked)
+
+
+def give_back(page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int) -> Change:
+    """A part of a sale that is in the book is given back: one reversal of the base, one of the split.
+
+    Raises:
+        ValueError: naming the field of the inputs that is wrong.
+
+    """
+    sale, order_id, brand = inputs["order"], inputs["order"]["order_id"], page.brand
+    known = {each.refund_id: each for each in standing.refunds}
+    if (before := known.get(refund.refund_id)) is not None:
+        if before != refund:
+            return Change(order_id, standing, refused=("conflict", _other(refund)))
+        return Change(order_id, standing, again=_ids_of_refund(brand, order_id, refund.refund_id))
+    refunds = (*standing.refunds, refund)
+    for name in ("commission_fen", "amount_fen"):
+        back = sum(getattr(each, name) for each in refunds)
+        if back > sale[name]:
+            detail = f"refund_id {refund.refund_id}: {back} of {sale[name]} {name} would be given back"
+            return Change(order_id, standing, refused=("refund_over_sale", detail))
+    based, over = identity("base", brand, order_id), identity("overlay", brand, order_id)
+    carried = dict(inputs) | {
+        "of": [based, over],
+        "refunds": [[each.refund_id, each.commission_fen] for each in refunds],
+        "refunded_fen": [each.amount_fen for each in refunds],
+    }
+    about = _About(page, order_id, at_ms, str(inputs["terms"]["version"]))
+    cause = (brand, order_id, refund.refund_id)
+    drafts = [about.post("reversal", carried, (*cause, "base"), reverses=based)]
+    carried |= {"held": [list(row) for row in standing.held], "vested": bool(standing.vested)}
+    if lines := LINES["reversal"](carried):
+        drafts.append(about.post("reversal", carried, (*cause, "overlay"), lines=lines, reverses=over))
+    return Change(order_id, _with(standing, drafts), tuple(drafts))
+
+
+def park(order_id: str, standing: Standing, parked: Parked) -> Change:
+    """A refund came before its order: it waits there."""
+    refund = parked.refund
+    known = {each.refund.refund_id: each.refund for each in standing.parked}
+    if refund.refund_id not in known:
+        return Change(order_id, replace(standing, parked=(*standing.parked, parked)))
+    refused: tuple[Reason, str] = ("conflict", _other(refund))
+    return Change(order_id, standing, refused=refused if known[refund.refund_id] != refund else None)
+
+
+def vest(page: Page, order_id: str, standing: Standing, parties: Inputs, at_ms: int) -> Change:
+    """The rights window is over: what is pending is earned."""
+    if not standing.digest or standing.vested or standing.frozen:
+        return Change(order_id, standing, again=(identity("vest", page.brand, order_id),))
+    if at_ms < standing.vests_ms:
+        detail = f"order {order_id} vests at {standing.vests_ms}, not at {at_ms}"
+        return Change(order_id, standing, refused=("too_early", detail))
+    inputs = _moving(standing.at("pending"), parties)
+    draft = _About(page, order_id, at_ms).post("vest", inputs, (page.brand, order_id))
+    return Change(order_id, _with(standing, [draft]), (draft,))
+
+
+def settle(page: Page, order_id: str, standing: Standing, parties: Inputs, command: LedgerCommand) -> Change:
+    """At the close of a period: what was earned until then is settled in it."""
+    period = command.period or ""
+    earned = standing.at("earned")
+    if standing.frozen or not earned or not standing.vested <= period >= page.since:
+        return Change(order_id, standing)
+    about = _About(page, order_id, command.occurred_at_ms, command=command, period=period)
+    draft = about.post("settle", _moving(earned, parties), (page.brand, order_id, period))
+    return Change(order_id, _with(standing, [draft]), (draft,))
+
+
+def pay(page: Page, order_id: str, standing: Standing, parties: Inputs, command: LedgerCommand) -> Change:
+    """What was settled until the end of a period is paid, to all or to those the command names."""
+    named = {(line.role, line.party) for line in command.lines}
+    owed = tuple(row for row in standing.at("settled") if not named or row[:2] in named)
+    if standing.frozen or not owed or standing.settled > (command.period or ""):
+        return Change(order_id, standing)
+    about = _About(page, order_id, command.occurred_at_ms, command=command)
+    inputs = _moving(owed, parties) | {"command_id": command.command_id}
+    draft = about.post("pay", inputs, (page.brand, order_id, command.command_id))
+    return Change(order_id, _with(standing, [draft]), (draft,))
+
+
+def adjust(
+    page: Page, standing: Standing, command: LedgerCommand, parties: Inputs, check_above_fen: int
+) -> Change:
+    """A correction by hand: with a reason, and above a limit with a second person."""
+    name = identity("adjust", page.brand, command.command_id)
+    lines = [[line.account, line.role, line.party, line.fen] for line in command.lines]
+    inputs = {"lines": lines, "parties": dict(parties), "command_id": command.command_id}
+    if command.order_id is not None:
+        inputs["about"] = command.order_id
+    trouble = _trouble(command, check_above_fen)
+    if trouble is not None:
+        return Change(name, standing, refused=("command_refused", trouble))
+    about = _About(page, name, command.occurred_at_ms, command=command)
+    draft = about.post("adjust", inputs, (page.brand, command.command_id))
+    if standing.digest:
+        same = standing.digest == after(UNKNOWN, draft.posting).digest
+        refused: tuple[Reason, str] = ("conflict", f"command_id {command.command_id} has other content")
+        return Change(name, standing, again=(name,), refused=None if same else refused)
+    return Change(name, _with(UNKNOWN, [draft]), (draft,))
+
+
+def freeze(order_id: str, standing: Standing, *, frozen: bool) -> Change:
+    """A dispute stops the way of an order's money until it is released; what is given back goes back."""
+    if not standing.digest:
+        return Change(order_id, standing, refused=("unknown", f"order {order_id} is not in the book"))
+    return Change(order_id, replace(standing, frozen=frozen))
+
+
+def close(page: Page, seal: Seal, command: LedgerCommand) -> Draft:
+    """The posting that seals a period; it is the first of the period after it."""
+    inputs = {
+        "period": seal.period,
+        "count": seal.count,
+        "sum_fen": seal.sum_fen,
+        "last_seq": seal.last_seq,
+        "chain": seal.chain,
+    }
+    following = month_after(seal.period)
+    about = _About(page, None, command.occurred_at_ms, command=command, period=following)
+    return about.post("close", inputs, (page.brand, seal.period))
+
+
+def ids_of(brand: str, order_id: str, standing: Standing) -> tuple[str, ...]:
+    """The postings that an order's own records have made, as far as they were made."""
+    refunds = [_ids_of_refund(brand, order_id, each.refund_id) for each in standing.refunds]
+    sale = (identity("base", brand, order_id), identity("overlay", brand, order_id))
+    return (*sale, *(name for names in refunds for name in names))
+
+
+def _ids_of_refund(brand: str, order_id: str, refund_id: str) -> tuple[str, ...]:
+    return tuple(identity("reversal", brand, order_id, refund_id, of) for of in ("base", "overlay"))
+
+
+def _other(refund: Refund) -> str:
+    return f"refund_id {refund.refund_id} has other content"
+
+
+def _trouble(command: LedgerCommand, check_above_fen: int) -> str | None:
+    if not command.reason or not command.reason.strip():
+        return "reason: an adjustment needs one"
+    if sum(line.fen for line in command.lines) or not any(line.fen for line in command.lines):
+        return "lines: must move something and sum to zero"
+    if bad := next((line.account for line in command.lines if line.account not in ACCOUNTS), None):
+        return f"lines: {bad!r:.80} is none of {', '.join(ACCOUNTS)}"
+    if any(line.account == "pending" for line in command.lines):
+        return "lines: nothing is pending but sales"
+    moved = sum(line.fen for line in command.lines if line.fen > 0)
+    if moved > check_above_fen and command.checker in {None, command.actor}:
+        return f"checker: {moved} fen is above {check_above_fen} and needs somebody else than the actor"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What the postings of one cause have in common."""
+
+    page: Page
+    order_id: str | None
+    at_ms: int
+    rule_version: str = ""
+    command: LedgerCommand | None = None
+    period: str = ""
+
+    def post(
+        self,
+        kind: PostingKind,
+        inputs: Inputs,
+        cause: Sequence[str],
+        *,
+        lines: Lines | None = None,
+        reverses: str | None = None,
+    ) -> Draft:
+        made, command = lines if lines is not None else LINES[kind](inputs), self.command
+        return drafted(
+            Posting(
+                posting_id=identity(kind, *cause),
+                book_seq=0,
+                brand=self.page.brand,
+                kind=kind,
+                period=self.period or self.page.period(self.at_ms),
+                occurred_at_ms=self.at_ms,
+                lines=made,
+                rule_version=self.rule_version,
+                inputs=dict(inputs),
+                order_id=self.order_id,
+                reverses=reverses,
+                actor=None if command is None else command.actor,
+                checker=None if command is None else command.checker,
+                reason=None if command is None else command.reason,
+            )
+        )
+
+
+def _with(standing: Standing, drafts: Iterable[Draft]) -> Standing:
+    for draft in drafts:
+        standing = after(standing, draft.posting)
+    return standing
+
+
+# -- the lines of each kind, from the inputs of the posting alone
+
+
+def _base(inputs: Inputs) -> Lines:
+    fen = inputs["order"]["commission_fen"]
+    return _lines({(COMMISSION, GROUP, GROUP): -fen} | _pending(base(inputs, fen)))
+
+
+def _overlay(inputs: Inputs) -> Lines:
+    """None when the split changes nothing: there is no such posting then."""
+    fen = inputs["order"]["commission_fen"]
+    return _between(_pending(base(inputs, fen)), _pending(shared(inputs, fen)))
+
+
+def _reversal(inputs: Inputs) -> Lines:
+    """Of the base, or with ``held`` of the split: from where the money is then to where it belongs."""
+    sold, refunds = inputs["order"]["commission_fen"], refunds_of(inputs)
+    left = sold - sum(each.commission_fen for each in refunds)
+    based = _between(
+        _pending(base(inputs, left + refunds[-1].commission_fen)) | {(COMMISSION, GROUP, GROUP): 0},
+        _pending(base(inputs, left)) | {(COMMISSION, GROUP, GROUP): refunds[-1].commission_fen},
+    )
+    if "held" not in inputs:
+        return based or _lines({})
+    before = {(account, role, party): fen for account, role, party, fen in inputs["held"]}
+    now: dict[tuple[str, str, str], int] = defaultdict(int, before)
+    for line in based:
+        if line.account != COMMISSION:
+            now[line.account, line.role, line.party] += line.fen
+    wanted = {(role, party): fen for (_, role, party), fen in _pending(shared(inputs, left)).items()}
+    then: dict[tuple[str, str, str], int] = {}
+    gains = "earned" if inputs["vested"] else "pending"
+    for role, party in dict.fromkeys([*((role, party) for _, role, party in before), *wanted]):
+        mine = {account: before.get((account, role, party), 0) for account in ACCOUNTS[1:]}
+        placed = _placed(mine, wanted.get((role, party), 0), gains)
+        then |= {(account, role, party): fen for account, fen in placed.items()}
+    return _between(now, then)
+
+
+def _placed(mine: Mapping[str, int], wanted: int, gains: str) -> dict[str, int]:
+    """Where the money of a party lies once it holds what it is entitled to in all."""
+    out, less = dict(mine), sum(mine.values()) - wanted
+    if less < 0:  # first it owes less, then it has more
+        forgiven = min(-less, -out["receivable"])
+        out["receivable"] += forgiven
+        out[gains] += -less - forgiven
+        return out
+    for account in HELD:
+        taken = min(less, max(out[account], 0))
+        out[account] -= taken
+        less -= taken
+    out["receivable"] -= less  # it was paid, and is owed back
+    return out
+
+
+def _move(account: str, to: str) -> Callable[[Inputs], Lines]:
+    def lines(inputs: Inputs) -> Lines:
+        moves: dict[tuple[str, str, str], int] = {}
+        for role, party, fen in inputs["held"]:
+            moves |= {(account, role, party): -fen, (to, role, party): fen}
+        return _lines(moves)
+
+    return lines
+
+
+def _adjust(inputs: Inputs) -> Lines:
+    return tuple(
+        PostingLine(account=account, role=role, party=party, fen=fen)
+        for account, role, party, fen in inputs["lines"]
+    )
+
+
+def _close(_: Inputs) -> Lines:
+    return _lines({})
+
+
+#: What each kind of posting moves.
+LINES: dict[PostingKind, Callable[[Inputs], Lines]] = {
+    "base": _base,
+    "overlay": _overlay,
+    "reversal": _reversal,
+    "vest": _move("pending", "earned"),
+    "settle": _move("earned", "settled"),
+    "pay": _move("settled", "paid"),
+    "adjust": _adjust,
+    "close": _close,
+}
+
+
+def _pending(shares: Iterable[Share]) -> dict[tuple[str, str, str], int]:
+    out: dict[tuple[str, str, str], int] = defaultdict(int)
+    for share in shares:
+        out["pending", share.role, share.party] += share.fen
+    return out
+
+
+def _between(now: Mapping[tuple[str, str, str], int], then: Mapping[tuple[str, str, str], int]) -> Lines:
+    """The moves that lead from one to the other; none where both are the same."""
+    moves = {place: then.get(place, 0) - now.get(place, 0) for place in {**now, **then}}
+    return _lines(moves) if any(moves.values()) else ()
+
+
+def _lines(moves: Mapping[tuple[str, str, str], int]) -> Lines:
+    """Lines in the order of their places; what moves nothing has two of nothing, so that it is in the book."""
+    kept = (
+        sorted((place, fen) for place, fen in moves.items() if fen) or [((COMMISSION, GROUP, GROUP), 0)] * 2
+    )
+    return tuple(
+        PostingLine(account=account, role=role, party=party, fen=fen) for (account, role, party), fen in kept
+    )
+
+
+def _moving(held: Sequence[tuple[str, str, int]], parties: Inputs) -> dict[str, Any]:
+    """Only the parties that it is about: the posting is small."""
+    named = {party for _, party, _ in held}
+    about = {party: told for party, told in parties.items() if party in named}
+    return {"held": [list(row) for row in held], "parties": about}
