@@ -114,6 +114,9 @@ class Metrics:
         self.stores = self._gauge("stores", "Stores in the roster.")
         self.over_capacity = self._gauge("over_capacity_leads", "Open leads beyond their guides' capacity.")
         self.columns = self._gauge("columns_checksum", "The same on all workers that know the same.")
+        self.imbalance = self._gauge("ledger_imbalance_fen", "What the accounts come to; must be 0.")
+        self.chain_ok = self._gauge("ledger_chain_ok", "1 while no numbered posting is missing.")
+        self.chain_ok.set(1)
         build = Info("leadrouter_build", "What is running.", registry=self.registry)
         build.info({"version": version})
 

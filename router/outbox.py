@@ -12,7 +12,7 @@ from router.rules.reasons import Reasons
 from scoring.explain import Explanation
 from scoring.rank import Ranking
 from scoring.roster import Roster
-from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, Topic
+from topics.catalog import ASSIGNMENTS, COMMISSIONS, DEAD_LETTERS, DECISIONS, Topic
 from topics.codec import encode, partition_of
 from topics.fields import Event
 
@@ -28,6 +28,11 @@ class Outbox:
         """One event as a record, on the partition of its key."""
         name = self._prefix + topic.name
         return Outgoing(name, partition_of(key, self._partitions[name]), key, encode(event))
+
+    def posting(self, brand: str, value: bytes) -> Outgoing:
+        """A posting as it was kept."""
+        name, key = self._prefix + COMMISSIONS.name, brand.encode()
+        return Outgoing(name, partition_of(key, self._partitions[name]), key, value)
 
     def dead_letters(self, refusals: Iterable[Refusal]) -> list[Outgoing]:
         """Refused records, each with its original bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from router.rules.deeds import of_assignment
 from router.rules.intake import Record, Refusal
 from router.rules.restoring import restored
 from router.state.arbiter import Arbiter, Card
@@ -52,6 +53,7 @@ class Projector:
                 if event.guide_id is not None
             ]
         )
+        await self.arbiter.members.note_deeds([deed for event in first for deed in of_assignment(event)])
         closed = [event for event in first if event.state in FINAL_STATES]
         await self.arbiter.part([_identity(event) for event in closed])
         until_ms, roster = self.restore_until_ms(), self.roster()

@@ -9,12 +9,13 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from router.rules.booking import slots_of, trouble, understand_version
 from router.rules.charge import Charge, Standing, charges
+from router.rules.evidence import Party
 from router.rules.intake import Refusal, Request
 from router.rules.meeting import marked
 from router.rules.ownership import DAY_MS
@@ -58,6 +59,9 @@ class Reference:
         self._events: dict[str, dict[str, Any]] = {topic.name: {} for topic in REFERENCE_TOPICS}
         self._policies: dict[str, Policy] = {}
         self._default = Policy()
+        #: Store to the guides who manage it, and guide to the store that it manages.
+        self._managers: dict[str, set[str]] = {}
+        self._manages: dict[str, str] = {}
         #: Guides whose members are run by a team at some time.
         self._delegates: dict[str, Delegation] = {}
         self._changed_stores: set[str] = set()
@@ -112,6 +116,10 @@ class Reference:
             self._delegates.pop(identity, None)
             if guide is not None and guide.delegate is not None:
                 self._delegates[identity] = guide.delegate
+            self._managers.get(self._manages.pop(identity, ""), set()).discard(identity.partition("/")[2])
+            if guide is not None and guide.role == "manager" and guide.active:
+                store = self._manages[identity] = f"{guide.brand}/{guide.store_id}"
+                self._managers.setdefault(store, set()).add(guide.guide_id)
 
     def refresh(self, now_ms: int) -> list[CapacityRow]:
         """Bring the columns up to what has changed; what Redis has to be told comes back.
@@ -358,6 +366,37 @@ class Reference:
         member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
         cap = None if member is None else member.contact_cap
         return self.policy(brand).contact_cap_per_day if cap is None else int(cap)
+
+    def flags(self, brand: str, member_id: str) -> tuple[str, ...]:
+        """What is known of a member who is no customer."""
+        member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
+        return () if member is None else tuple(member.flags)
+
+    def delegation(self, brand: str, guide_id: str) -> Delegation | None:
+        """The team that runs a guide's members at some time."""
+        return self._delegates.get(f"{brand}/{guide_id}")
+
+    def region(self, brand: str, store_id: str) -> str | None:
+        """The region of a store."""
+        store = self._events[STORES.name].get(f"{brand}/{store_id}")
+        return None if store is None else store.region
+
+    def managers(self, brand: str, store_id: str) -> list[str]:
+        """The guides who manage a store."""
+        return sorted(self._managers.get(f"{brand}/{store_id}", ()))
+
+    def party(self, brand: str, name: str, *, team: bool = False) -> Party:
+        """Who somebody is now: a guide or a team of the roster, a store, or else a member."""
+        guide = self._events[GUIDES.name].get(f"{brand}/{name}")
+        if guide is not None:
+            store_id, region = guide.store_id, self.region(brand, guide.store_id)
+            kind: Literal["guide", "team"] = "team" if team or guide.role == "hq" else "guide"
+            return Party(kind=kind, store_id=store_id, region=region)
+        if team:
+            return Party(kind="team")
+        if f"{brand}/{name}" in self._events[STORES.name]:
+            return Party(kind="store", store_id=name, region=self.region(brand, name))
+        return Party(kind="member")
 
     def works(self, brand: str, guide_id: str) -> bool:
         """Whether a guide is known and active, and the store is."""

@@ -19,8 +19,9 @@ from router.rules.offers import Made, made
 from router.state import keys
 from router.state.arbiter import Arbiter, Lead, Past
 from router.windows import Windows
-from topics.catalog import RESPONSES
+from topics.catalog import LEDGER_COMMANDS, RESPONSES
 from topics.codec import decode
+from topics.commissions import LedgerCommand
 from topics.fields import RequestKind
 from topics.responses import ROUTERS_OWN, Response, RouterAction
 
@@ -72,6 +73,7 @@ class Timers:
         self._published = {name: until for name, until in self._published.items() if until > now_ms}
         await self._deadlines(cells, now_ms)
         await self._parked(self._brands(), now_ms)
+        await self._vesting(self._brands(), now_ms)
         await self._leavers(cells, now_ms)
         await self._waiting(cells, now_ms)
         await self.publisher.publish(await self.windows.due(now_ms))
@@ -99,6 +101,18 @@ class Timers:
         for name, due in zip(names, await self.arbiter.due(names, now_ms, DUE_MAX), strict=True):
             if due:
                 await self._publish([decode(Response, member) for member, _ in due])
+                await self.arbiter.forget_due(name, due)
+
+    async def _vesting(self, brands: Sequence[str], now_ms: int) -> None:
+        """Orders whose rights window is over, and those that refunds have waited for in vain."""
+        names = [keys.vesting(brand) for brand in brands]
+        dues = await self.arbiter.due(names, now_ms, DUE_MAX)
+        for brand, name, due in zip(brands, names, dues, strict=True):
+            if due:
+                commands = [_vest(brand, order.decode(), at_ms, now_ms) for order, at_ms in due]
+                await self.publisher.publish(
+                    [self.outbox.record(LEDGER_COMMANDS, brand.encode(), command) for command in commands]
+                )
                 await self.arbiter.forget_due(name, due)
 
     async def _leavers(self, cells: Sequence[str], now_ms: int) -> None:
@@ -174,6 +188,18 @@ class Timers:
         )
         if now_ms is not None:
             self._published |= {each.response_id: now_ms + AGAIN_MS for each in responses}
+
+
+def _vest(brand: str, order_id: str, due_ms: int, now_ms: int) -> LedgerCommand:
+    name = blake2b(f"{brand}/{order_id}/{due_ms}".encode(), digest_size=12).hexdigest()
+    return LedgerCommand(
+        command_id=f"{ROUTERS_OWN}{name}",
+        brand=brand,
+        kind="vest",
+        actor="router",
+        occurred_at_ms=now_ms,
+        order_id=order_id,
+    )
 
 
 def share_of(name: str, partitions: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.errors import OutageError
+from router.rules.deeds import of_touch
 from router.rules.intake import Record, Refusal, decoded
 from router.rules.ownership import Contract, Fact, fact_of, follow
 from router.rules.touches import touched
@@ -41,6 +42,7 @@ class Tracking:
         """Note a batch of ``touches``; what is bad comes back refused."""
         events, refusals = decoded(Touch, records)
         await self.members.touch([touched(touch) for touch, _ in events])
+        await self.members.note_deeds([deed for touch, _ in events for deed in of_touch(touch)])
         return refusals
 
     async def _follow(self, news: Mapping[Member, Sequence[Fact]]) -> dict[Member, Contract]:

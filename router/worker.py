@@ -19,8 +19,10 @@ from router.changes import Changes
 from router.config import Settings
 from router.delivery import EXIT_BUG, Delivery, Work, end_process
 from router.errors import OutageError
+from router.evidence import Gathering
 from router.feed import Feed
 from router.flow import Flow, Routed
+from router.ledger import Ledger
 from router.metrics import Metrics, Partitions
 from router.outbox import Outbox
 from router.projector import Projector
@@ -30,13 +32,24 @@ from router.reference import REFERENCE_TOPICS, Reference
 from router.rules.intake import Record, Refusal
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
+from router.state.money import Money
 from router.state.redis import Scripts
 from router.timers import LOOK_REST, Timers, share_of
 from router.topology import bootstrap, ensure_topics
 from router.tracking import Tracking
 from router.traffic import checksum, over_capacity
 from router.transport import App, BatchStream, app_settings, broker_url
-from topics.catalog import ASSIGNMENTS, BINDINGS, LEADS, RESERVATIONS, RESPONSES, TOUCHES, Topic
+from topics.catalog import (
+    ASSIGNMENTS,
+    BINDINGS,
+    LEADS,
+    LEDGER_COMMANDS,
+    ORDERS,
+    RESERVATIONS,
+    RESPONSES,
+    TOUCHES,
+    Topic,
+)
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +96,13 @@ class Worker:
             settings.topic_prefix + ASSIGNMENTS.name,
             self.metrics.regressions.inc,
         )
+        self.ledger = Ledger(
+            self.reference,
+            Money(self.arbiter.scripts),
+            Gathering(self.arbiter.members, self.reference),
+            self.publisher,
+            self.outbox,
+        )
         self.timers = Timers(
             self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine, LOOK_REST
         )
@@ -99,9 +119,17 @@ class Worker:
             (BINDINGS, self._tracking(BINDINGS, tracking.bind)),
             (TOUCHES, self._tracking(TOUCHES, tracking.touch)),
             (ASSIGNMENTS, self.project),
+            (ORDERS, self._tracking(ORDERS, self.metrics.timed("orders", self.ledger.orders))),
+            (LEDGER_COMMANDS, self._tracking(LEDGER_COMMANDS, self.ledger.commands)),
         ):
             self._follow(topic, work)
-        for task in (self._read_reference, self._keep_current, self._keep_time, self._keep_books):
+        for task in (
+            self._read_reference,
+            self._keep_current,
+            self._keep_time,
+            self._keep_books,
+            self._keep_books_whole,
+        ):
             self.app.task(or_end(task))
 
     def _follow(self, topic: Topic, work: Work) -> None:
@@ -209,6 +237,7 @@ class Worker:
             if not self.guard.whole:
                 return  # something was lost on the way: the next turn begins again
             self._marked = set(self.reference.cells)
+            self.ledger.opened.update(self.reference.roster.brands)
         rows = self.reference.refresh(await self.arbiter.now_ms())
         if rows:
             await self.arbiter.set_capacities(rows)
@@ -219,6 +248,7 @@ class Worker:
             # without assignments there is nothing to lose: new cells are whole
             await self.arbiter.mark(opened, await self.arbiter.begin(opened, uuid4().hex))
             self._marked.update(opened)
+        await self.ledger.open()
         await self.changes.follow()
         if not self.ready.is_set():
             gc.freeze()  # the roster stays: without this every rebalance would walk through it
@@ -236,6 +266,17 @@ class Worker:
             except OutageError as outage:
                 log.warning("books wait: %s", outage)
             await asyncio.sleep(BOOKS_S if self.ready.is_set() else TICK_S)
+
+    async def _keep_books_whole(self) -> None:
+        """Look whether the books of this worker's brands come to nothing, and whether a posting is gone."""
+        while True:
+            try:
+                brands = [brand for brand in self._mine(self.ledger.opened) if self.guard.whole]
+                self.metrics.imbalance.set(await self.ledger.money.imbalance_fen(brands))
+                self.metrics.chain_ok.set(await self.ledger.money.chains_ok(brands))
+            except OutageError as outage:
+                log.warning("the books wait: %s", outage)
+            await asyncio.sleep(BOOKS_S)
 
     async def _keep_time(self) -> None:
         """Publish what is due, while Redis is whole and the partitions stay where they are."""

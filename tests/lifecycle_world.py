@@ -19,7 +19,7 @@ from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
 from router.timers import Timers
-from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, DECISIONS, LEADS, RESERVATIONS, RESPONSES
+from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, LEADS, RESERVATIONS, RESPONSES, TOPICS
 from topics.codec import encode, key_of
 from topics.guides import Guide, Presence
 from topics.leads import Lead
@@ -29,7 +29,7 @@ from topics.responses import Response
 from topics.stores import Store
 
 BEGIN_MS = 1_790_000_000_000
-TOPIC_OF = {topic.event: topic for topic in (*REFERENCE_TOPICS, LEADS, RESERVATIONS, RESPONSES)}
+TOPIC_OF = {topic.event: topic for topic in TOPICS if topic.event is not None}
 #: How offers, limits and the ladder go in these stories, unless they say otherwise.
 TOML = """
 remind_share = 1
@@ -84,14 +84,19 @@ class LifecycleWorld:
         self.reference = Reference(lambda *_: None)
         self.arbiter = Clocked(scripts)
         self.changes = Changes(self.arbiter, self.reference)
-        topics = (ASSIGNMENTS, DECISIONS, DEAD_LETTERS, LEADS, RESPONSES)
-        self.outbox = Outbox("", dict.fromkeys((topic.name for topic in topics), 1))
+        self.outbox = Outbox("", dict.fromkeys((topic.name for topic in TOPICS), 1))
         self.flow = Flow(self.reference, self.arbiter, self, self.outbox)
         self.timers = self.another_workers_timers()
         self.projector = Projector(self.arbiter, lambda: self.reference.roster, lambda: 0)
         self._read = defaultdict(int)
         self._marked = set()
         self._sent = 0
+        self.work = {
+            LEADS.name: lambda records: self.flow.route(LEADS, records),
+            RESERVATIONS.name: lambda records: self.flow.route(RESERVATIONS, records),
+            RESPONSES.name: self.flow.follow,
+            ASSIGNMENTS.name: self.projector.project,
+        }
 
     def another_workers_timers(self):
         return Timers(self.arbiter, self.reference, self.flow, self, self.outbox, list)
@@ -134,17 +139,11 @@ class LifecycleWorld:
 
     async def settle(self):
         """Work until every topic is read to its end."""
-        work = {
-            LEADS.name: lambda records: self.flow.route(LEADS, records),
-            RESERVATIONS.name: lambda records: self.flow.route(RESERVATIONS, records),
-            RESPONSES.name: self.flow.follow,
-            ASSIGNMENTS.name: self.projector.project,
-        }
-        while unread := [name for name in work if self._read[name] < len(self.log[name])]:
+        while unread := [name for name in self.work if self._read[name] < len(self.log[name])]:
             for name in unread:
                 records = self.log[name][self._read[name] :]
                 self._read[name] += len(records)
-                await work[name](records)
+                await self.work[name](records)
         await self.refresh()
 
     async def tick(self):

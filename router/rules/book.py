@@ -111,7 +111,7 @@ class Book:
                     self._note(brand, posting.posting_id, f"names no parties: {error}")
         ledger.balances = added
         ledger.chains = {
-            period: {digest: seq for seq, digest, _ in entries}
+            period: {f"{digest}|{fen}": seq for seq, digest, fen in entries}
             for period, entries in closed.items()
             if period >= ledger.since
         }

@@ -38,7 +38,7 @@ from router.rules.standing import (
 )
 from topics.commissions import LedgerCommand, Posting, PostingKind, PostingLine
 
-Reason = Literal["conflict", "refund_over_sale", "command_refused", "unknown", "too_early"]
+Reason = Literal["conflict", "refund_over_sale", "refund_without_sale", "command_refused", "unknown"]
 Inputs = Mapping[str, Any]
 Lines = tuple[PostingLine, ...]
 
@@ -131,12 +131,17 @@ def park(order_id: str, standing: Standing, parked: Parked) -> Change:
 
 
 def vest(page: Page, order_id: str, standing: Standing, parties: Inputs, at_ms: int) -> Change:
-    """The rights window is over: what is pending is earned."""
+    """The rights window is over: what is pending is earned. Or no order came: its refunds wait no more."""
+    if standing.parked and at_ms >= (standing.scores[0] or 0):
+        why = f"order {order_id} did not come in time"
+        late: Reason = "refund_without_sale"
+        parked = tuple((each, late, why) for each in standing.parked)
+        return Change(order_id, replace(standing, parked=()), parked=parked)
     if not standing.digest or standing.vested or standing.frozen:
         return Change(order_id, standing, again=(identity("vest", page.brand, order_id),))
     if at_ms < standing.vests_ms:
         detail = f"order {order_id} vests at {standing.vests_ms}, not at {at_ms}"
-        return Change(order_id, standing, refused=("too_early", detail))
+        return Change(order_id, standing, refused=("command_refused", detail))
     inputs = _moving(standing.at("pending"), parties)
     draft = _About(page, order_id, at_ms).post("vest", inputs, (page.brand, order_id))
     return Change(order_id, _with(standing, [draft]), (draft,))
@@ -183,7 +188,7 @@ def adjust(
         same = standing.digest == after(UNKNOWN, draft.posting).digest
         refused: tuple[Reason, str] = ("conflict", f"command_id {command.command_id} has other content")
         return Change(name, standing, again=(name,), refused=None if same else refused)
-    return Change(name, _with(UNKNOWN, [draft]), (draft,))
+    return Change(name, _with(UNKNOWN, [draft]), (draft,), inputs)
 
 
 def freeze(order_id: str, standing: Standing, *, frozen: bool) -> Change:
@@ -387,10 +392,9 @@ def _between(now: Mapping[tuple[str, str, str], int], then: Mapping[tuple[str, s
 
 
 def _lines(moves: Mapping[tuple[str, str, str], int]) -> Lines:
-    """Lines in the order of their places; what moves nothing has two of nothing, so that it is in the book."""
-    kept = (
-        sorted((place, fen) for place, fen in moves.items() if fen) or [((COMMISSION, GROUP, GROUP), 0)] * 2
-    )
+    """Lines in the order of their places; what moves nothing has two of nothing, to be in the book."""
+    nothing = [((COMMISSION, GROUP, GROUP), 0)] * 2
+    kept = sorted((place, fen) for place, fen in moves.items() if fen) or nothing
     return tuple(
         PostingLine(account=account, role=role, party=party, fen=fen) for (account, role, party), fen in kept
     )

@@ -13,8 +13,10 @@ from topics.assignments import Mark, Rung
 from topics.bindings import Binding
 from topics.catalog import LEADS, RESERVATIONS, Topic
 from topics.codec import BadEventError, BadReason, decode, digest_of
+from topics.commissions import LedgerCommand
 from topics.fields import RequestKind
 from topics.leads import Lead
+from topics.orders import Order
 from topics.reservations import Reservation
 from topics.responses import Response
 from topics.touches import Touch
@@ -22,10 +24,23 @@ from topics.touches import Touch
 RefusalReason = (
     BadReason
     | Untimely
-    | Literal["bug", "conflict", "slot_full", "transfer_budget", "unknown", "unsupported"]
+    | Literal[
+        "bug",
+        "command_refused",
+        "conflict",
+        "refund_over_sale",
+        "refund_without_sale",
+        "slot_full",
+        "transfer_budget",
+        "unknown",
+        "unsupported",
+    ]
 )
 
-E = TypeVar("E", Binding, Response, Touch)
+E = TypeVar("E", Binding, LedgerCommand, Order, Response, Touch)
+
+#: What is kept for ever is never too old.
+_FOR_EVER = (Binding, LedgerCommand)
 
 
 class Record(Protocol):
@@ -160,7 +175,7 @@ def decoded(event_type: type[E], records: Sequence[Record]) -> tuple[list[tuple[
         except BadEventError as error:
             refusals.append(Refusal(record, error.reason, error.detail))
             continue
-        reason = untimely(event.occurred_at_ms, record.timestamp, for_ever=event_type is Binding)
+        reason = untimely(event.occurred_at_ms, record.timestamp, for_ever=event_type in _FOR_EVER)
         if reason is None:
             events.append((event, record))
         else:

@@ -14,11 +14,13 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
+from router.rules.horizon import AGE_MAX_MS, DAY_MS
 from router.rules.postings import COMMISSION, day
 from topics.commissions import Posting
 from topics.orders import Order
 
-DAY_MS = 86_400_000
+#: How long a refund waits for its order: as long as an order may be late.
+PARK_MS = AGE_MAX_MS
 #: What of an order is frozen on its postings.
 SALE_FIELDS = (
     "order_id",
@@ -81,9 +83,13 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     def scores(self) -> tuple[int | None, int | None, int | None]:
         """Where it stands among those that wait to vest (epoch ms), to be settled, to be paid (periods).
 
-        None where it does not wait for that; what is frozen waits to be released before it vests.
+        None where it does not wait for that; what is frozen waits to be released before it vests. Refunds
+        that came before their order are told then that it does not come.
         """
-        vesting = self.vests_ms if self.digest and not self.vested and not self.frozen else None
+        if not self.digest:
+            came_ms = [each.occurred_at_ms for each in self.parked]
+            return (min(came_ms) + PARK_MS if came_ms else None), None, None
+        vesting = self.vests_ms if not self.vested and not self.frozen else None
         earned = _number(self.vested) if self.vested and self.at("earned") else None
         return vesting, earned, _number(self.settled) if self.at("settled") else None
 

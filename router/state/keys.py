@@ -8,6 +8,7 @@ so no text from outside can choose where a key goes.
 from __future__ import annotations
 
 import zlib
+from urllib.parse import quote
 
 #: Over how many hash tags the members, the requests and the guides of a brand are spread.
 SHARDS = 256
@@ -100,6 +101,16 @@ def track(brand: str, member_id: str) -> str:
     return f"lr:{{{brand}/m{shard(member_id)}}}:track:{member_id}"
 
 
+def deeds(brand: str, member_id: str) -> str:
+    """Sorted set, ``kind|event|guide|`` -> when: what was done for the member, see ``router.rules.deeds``."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:deeds:{member_id}"
+
+
+def origins(brand: str, member_id: str) -> str:
+    """Sorted set, ``kind|event|party|more`` -> when: by whom the member came."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:origins:{member_id}"
+
+
 def windows(brand: str) -> str:
     """Sorted set, member -> when the member last did something: who may still be answered, until reminded."""
     return f"lr:{{{brand}/window}}:windows"
@@ -145,6 +156,64 @@ def feed(brand: str, guide_id: str) -> str:
     return f"lr:{{{brand}/g{shard(guide_id)}}}:feed:{guide_id}"
 
 
+def book_head(brand: str) -> str:
+    """Hash of a brand's book: ``seq`` of the last posting, ``open`` the first period that is not closed,
+    ``n|period`` how many are posted to it, ``seal|period`` as it was closed; and ``MARK``, ``TOKEN``.
+    """
+    return f"lr:{{{brand}/money}}:head"
+
+
+def unpublished(brand: str) -> str:
+    """Sorted set, posting -> book_seq: those of which it is not known that the broker has them."""
+    return f"lr:{{{brand}/money}}:unpublished"
+
+
+def vesting(brand: str) -> str:
+    """Sorted set by epoch ms: orders by when their rights window ends."""
+    return f"lr:{{{brand}/money}}:vesting"
+
+
+def earned(brand: str) -> str:
+    """Sorted set by period, 202611: orders of which something was earned in it and is not settled."""
+    return f"lr:{{{brand}/money}}:earned"
+
+
+def settled(brand: str) -> str:
+    """Sorted set by period, 202611: orders of which something was settled in it and is not paid."""
+    return f"lr:{{{brand}/money}}:settled"
+
+
+def order(brand: str, order_id: str) -> str:
+    """Hash: ``s`` how an order stands, see ``router.rules.standing``; ``i`` the inputs it was sold under."""
+    return f"lr:{{{brand}/money}}:order:{order_id}"
+
+
+def posting(brand: str, posting_id: str) -> str:
+    """String: the bytes of a posting as they are published."""
+    return f"lr:{{{brand}/money}}:posting:{posting_id}"
+
+
+def chain(brand: str, period: str) -> str:
+    """Sorted set, ``digest|fen`` -> book_seq: the postings of a period that is not closed."""
+    return f"lr:{{{brand}/money}}:chain:{period}"
+
+
+def earnings(brand: str, kind: str, name: str) -> str:
+    """Hash of a party, store or region, or of the whole book: ``account|role`` and ``p|period`` -> fen;
+    ``day`` -> ``2026-11-29 fen``, the last day on which something was earned.
+    """
+    return f"lr:{{{brand}/money}}:earnings:{kind}:{quote(name, safe='')}"
+
+
+def is_of_money(key: str) -> bool:
+    """Whether a key is of a brand's book."""
+    names = ("head", "unpublished", "vesting", "earned", "settled")
+    return "/money}:" in key and (
+        key.endswith(tuple(f"}}:{name}" for name in names))
+        or any(f"}}:{name}:" in key for name in ("order", "posting", "chain", "earnings"))
+    )
+
+
 def identities(log_name: str) -> str:
     """Hash, identity of a server -> since when (epoch ms) it holds what the log says."""
     return f"lr:identities:{log_name}"
@@ -165,6 +234,8 @@ def is_own(key: str) -> bool:
 
 def is_sorted_set(key: str) -> bool:
     """Whether a key holds a sorted set."""
+    if is_of_money(key):
+        return "}:chain:" in key or key.endswith(("}:unpublished", "}:vesting", "}:earned", "}:settled"))
     return (
         key.endswith(("}:open", "}:waiting", "}:due", "}:slots", "}:windows"))
         or is_of_touches(key)
@@ -174,7 +245,7 @@ def is_sorted_set(key: str) -> bool:
 
 def is_of_touches(key: str) -> bool:
     """Whether a key holds what touches told, which the log may have forgotten."""
-    return any(f"}}:{name}:" in key for name in ("acts", "contacts", "track"))
+    return any(f"}}:{name}:" in key for name in ("acts", "contacts", "track", "deeds", "origins"))
 
 
 def is_capacity(key: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from router.rules.charge import Standing
+from router.rules.deeds import Deed
 from router.rules.ownership import DAY_MS, Contract, Fact, Loan, follow
 from router.rules.touches import Touched
 from router.state import keys
@@ -16,6 +17,9 @@ from router.state.redis import Item, Scripts, answered, checked
 TOUCHES_MS = 15 * DAY_MS
 #: How many guides who did something for a member are remembered, how many contacts, how much of the track.
 GUIDES_MAX, CONTACTS_MAX, TRACK_MAX = 8, 64, 20
+
+#: How many deeds for a member are remembered, and how many who brought them; and how long after the last.
+DEEDS_MAX, ORIGINS_MAX, DEEDS_MS = 64, 32, 800 * DAY_MS
 
 Member = tuple[str, str]
 """Brand and id."""
@@ -92,6 +96,27 @@ class Members:
         came = [(one.brand, one.member_id, one.at_ms) for one in touches if one.came_in]
         await self._windows("open", came)
 
+    async def note_deeds(self, deeds: Sequence[Deed]) -> None:
+        """Remember who did something for members and who brought them; the newest are kept."""
+        if not deeds:
+            return
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for deed in deeds:
+            key = (keys.origins if deed.origin else keys.deeds)(deed.brand, deed.member_id)
+            pipeline.zadd(key, {deed.entry: deed.at_ms}, gt=True)
+            pipeline.zremrangebyrank(key, 0, -1 - (ORIGINS_MAX if deed.origin else DEEDS_MAX))
+            pipeline.pexpire(key, DEEDS_MS)
+        checked(await answered(pipeline.execute(raise_on_error=False)))
+
+    async def deeds(self, members: Sequence[Member]) -> list[list[tuple[str, str, str, str, int]]]:
+        """Who did something for each member, and who brought them: kind, id, party, more, epoch ms."""
+        pipeline = self._scripts.redis.pipeline(transaction=False)
+        for member in members:
+            pipeline.zrange(keys.deeds(*member), 0, -1, withscores=True)
+            pipeline.zrange(keys.origins(*member), 0, -1, withscores=True)
+        held = iter(checked(await answered(pipeline.execute(raise_on_error=False))))
+        return [[_deed(*row) for row in (*next(held), *next(held))] for _ in members]
+
     async def waiting_windows(self, brand: str, until_ms: int, most: int) -> list[tuple[str, int]]:
         """The oldest windows that were opened up to a time: member, when."""
         pipeline = self._scripts.redis.pipeline(transaction=False)
@@ -137,6 +162,11 @@ def fields_of(contract: Contract) -> dict[str, bytes]:
         "owner_at": b"%d" % contract.since_ms,
         "loan": b"" if loan is None else f"{loan.to}|{loan.at_ms}|{until}".encode(),
     }
+
+
+def _deed(entry: bytes, at_ms: float) -> tuple[str, str, str, str, int]:
+    kind, name, party, more = entry.decode().split("|")
+    return kind, name, party, more, int(at_ms)
 
 
 def _standing(text: bytes) -> Standing:

@@ -47,6 +47,7 @@ SCRIPTS = (
     "meet",
     "members",
     "part",
+    "post",
     "remind",
     "restore",
     "set_capacity",
