@@ -12,7 +12,7 @@ from msgspec import Meta
 from scoring.eligibility import ELIGIBILITY
 from scoring.features import FEATURES
 from scoring.requests import TIERS
-from scoring.terms import Commission
+from scoring.terms import Commission, entries
 from topics.assignments import Mark, Rung
 from topics.fields import Id, Tier
 from topics.stores import StoreKind
@@ -211,6 +211,8 @@ def parse(toml_text: str, version: int) -> Policy:
         given = values.get(table)
         for key, value in given.items() if isinstance(given, dict) else ():
             _convert(value, kind, f"{table}.{key}: ")
+    for place, kind, value in entries(values.get("commission")):
+        _convert(value, kind, f"commission.{place}: ")
     policy: Policy = _convert(values | {"version": version}, Policy, "")
     return policy
 

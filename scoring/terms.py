@@ -5,7 +5,8 @@ What an order is sold under, `Terms`, is frozen on its postings whole: an old sa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -33,8 +34,18 @@ WindowedRole = Literal["owner", "server", "sharer", "lender", "team", "ecommerce
 Days = Annotated[int, Meta(ge=0, le=3650)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 
+#: The tables in a policy's ``commission`` and its rules, and the kind of their values.
+_TABLES: dict[str, Any] = {
+    "attribution": Days,
+    "marks": Effect,
+    "shares": BasisPoints,
+    "efforts": Weight,
+    "caps": BasisPoints,
+    "floors": BasisPoints,
+}
 #: Sales are shared by sharers of two levels at most: more is pyramid selling by law.
 LEVELS_MAX = 2
+WHOLE_BP = 10_000
 _ATTRIBUTION: dict[WindowedRole, int] = {
     "owner": 365,
     "server": 30,
@@ -137,9 +148,25 @@ class Commission(_Part, frozen=True):
     adjust_check_fen: AmountFen = 10_000
 
     def __post_init__(self) -> None:
-        """Fill in what is left at its default."""
+        """Fill in what is left at its default, and refuse what cannot work or would have no effect."""
         msgspec.structs.force_setattr(self, "attribution", _ATTRIBUTION | self.attribution)
         msgspec.structs.force_setattr(self, "marks", _MARKS | self.marks)
+        if len(set(self.base_order)) < max(1, len(self.base_order)):
+            raise ValueError("base_order: holds at least one role, none twice")
+        named = [(f"splits[{row}]", rule) for row, rule in enumerate(self.splits)]
+        for place, rule in (*named, ("default", self.default)):
+            for key, wrong in _faults(rule).items():
+                if wrong:
+                    raise ValueError(f"{place}.{key}: {wrong}")
+        names = [rule.name for rule in (*self.splits, self.default)]
+        for row, name in enumerate(names[:-1]):
+            if name in names[row + 1 :]:
+                raise ValueError(f"splits[{row}].name: {name} is the name of another rule")
+        asked = (self.default.channels, self.default.price_zones, self.default.sources, self.default.partners)
+        if any(asked):
+            raise ValueError(
+                "default: takes every order, so it names no channels, zones, sources or partners"
+            )
 
     def terms(self, order: Order, version: int) -> Terms:
         """What this order is sold under, by version ``version`` of the policy."""
@@ -153,3 +180,41 @@ class Commission(_Part, frozen=True):
             levels_max=self.levels_max,
             rights_days=self.rights_days,
         )
+
+
+def _faults(rule: SplitRule) -> dict[str, str]:
+    """What is wrong, by key; '' for nothing. Not asked of a rule on a posting: what was sold stays sold."""
+    roles = ("shares", "efforts", "caps", "floors", "unclaimed")
+    if rule.kind.startswith("winner"):
+        return {key: f"has no effect under {rule.kind}" if getattr(rule, key) else "" for key in roles}
+    shares, floors = sum(rule.shares.values()), sum(rule.floors.values())
+    capped = [role for role in rule.unclaimed if role in rule.caps]
+    crossed = [role for role, bp in rule.floors.items() if bp > rule.caps.get(role, bp)]
+    fixed = rule.kind == "fixed_by_role"
+    return {
+        "shares": f"sum to {shares} basis points, at most 10000"
+        if fixed and shares > WHOLE_BP
+        else "at least one is above 0, or an effort"
+        if not shares and not any(rule.efforts.values())
+        else "",
+        "efforts": f"have no effect under {rule.kind}" if fixed and rule.efforts else "",
+        "floors": f"sum to {floors} basis points, at most 10000"
+        if floors > WHOLE_BP
+        else f"{crossed[0]} is above its cap"
+        if crossed
+        else "",
+        "unclaimed": f"{capped[0]} has a cap, so it cannot take what is left" if capped else "",
+    }
+
+
+def entries(commission: object) -> Iterator[tuple[str, Any, Any]]:
+    """Place, kind and value of each entry of the tables, since a path into a table does not name the key."""
+    if not isinstance(commission, dict):
+        return
+    splits = commission.get("splits")
+    rules = [(f"splits[{row}].", rule) for row, rule in enumerate(splits if isinstance(splits, list) else ())]
+    for place, part in (("", commission), ("default.", commission.get("default")), *rules):
+        for table, kind in _TABLES.items():
+            given = part.get(table) if isinstance(part, dict) else None
+            for key, value in given.items() if isinstance(given, dict) else ():
+                yield f"{place}{table}.{key}", kind, value

@@ -1,17 +1,20 @@
 """Who is entitled to how much of the commission of a sale, and why: as the group settles today, and shared.
 
-Both are functions of a posting's ``inputs`` and of nothing else. Of a sale that is given back in part every
+All are functions of a posting's ``inputs`` and of nothing else. Of a sale that is given back in part every
 party holds its entitlement on what remains: ``shared(inputs, remaining)``, never ``shared(inputs, refund)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from router.rules.evidence import Evidence, Inputs, inputs_of
+from router.rules.allotment import Key, Lot
+from router.rules.attribution import acted, attribute, bound
+from router.rules.evidence import Inputs, inputs_of
+from router.rules.splitting import split
 
 #: Who holds what nobody else can claim: role and party.
 GROUP = "group"
@@ -34,19 +37,21 @@ def base(inputs: Mapping[str, Any], commission_fen: int) -> tuple[Share, ...]:
 
     """
     known = inputs_of(inputs)
-    _refuse_amount(known, commission_fen)
-    role, party, why = _settled(known)
-    return (Share(role, party, commission_fen, why),)
+    (role, party), why = _settled(known)
+    return (Share(role, party, _amount(known, commission_fen), f"{why}."),)
 
 
 def shared(inputs: Mapping[str, Any], commission_fen: int) -> tuple[Share, ...]:
     """After the split rule of the sale's terms; a (role, party) stands once, all sum to the commission.
 
+    Who is entitled to a part of the whole is listed even where that is no fen of this amount.
+
     Raises:
         ValueError: naming the field that is wrong.
 
     """
-    return base(inputs, commission_fen)
+    known = inputs_of(inputs)
+    return Entitlement(known).shares(_amount(known, commission_fen))
 
 
 def check(inputs: Mapping[str, Any]) -> None:
@@ -59,28 +64,78 @@ def check(inputs: Mapping[str, Any]) -> None:
     inputs_of(inputs)
 
 
-def _refuse_amount(inputs: Inputs, commission_fen: int) -> None:
+def idle_income(inputs: Mapping[str, Any], shares: Iterable[Share]) -> dict[tuple[str, str], int]:
+    """Income without action: the fen of owners who did nothing for the member in time, by (guide, region).
+
+    Of base shares it is what the group pays so today, of shared ones what is left of it; '' for no region.
+
+    Raises:
+        ValueError: naming the field that is wrong.
+
+    """
+    known = inputs_of(inputs)
+    out: dict[tuple[str, str], int] = {}
+    for share in shares:
+        if share.role == "owner" and share.fen and not acted(known, share.party):
+            party = known.parties.get(share.party)
+            key = (share.party, (party.region if party else None) or "")
+            out[key] = out.get(key, 0) + share.fen
+    return out
+
+
+class Entitlement:
+    """The split of one sale, worked out once; ``shares`` then divides any amount of its commission."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        found, rule = attribute(inputs), inputs.terms.rule
+        parts = split(rule, found.claims)
+        weights: dict[Key, int] = {}
+        whys: dict[Key, str] = {}
+        told = [((claim.paid_as, claim.party), claim.why) for claim in found.claims]
+        weighed = list(zip(told, parts.weights, strict=True))
+        if parts.settled:
+            settled, why = _settled(inputs)
+            weighed.append(((settled, f"{why}, as the group settles today"), parts.settled))
+        for (key, why), weight in weighed:
+            if weight:
+                weights[key] = weights.get(key, 0) + weight
+                whys[key] = f"{whys[key]}; {why}" if key in whys else why
+        self.lot = Lot(weights, inputs.order.order_id)
+        note = f", since {found.note}" if found.note else ""
+        self._whys = [
+            f"{whys[key]}: {_percent(weights[key], self.lot.total)} by rule {rule.name}{note}."
+            for key in self.lot.keys
+        ]
+
+    def shares(self, commission_fen: int) -> tuple[Share, ...]:
+        """What each party is entitled to of so many fen >= 0."""
+        fens = self.lot.of(commission_fen)
+        return tuple(
+            Share(role, party, fen, why)
+            for (role, party), fen, why in zip(self.lot.keys, fens, self._whys, strict=True)
+        )
+
+
+def _percent(weight: int, total: int) -> str:
+    hundredths = (20_000 * weight + total) // (2 * total)
+    return f"{hundredths // 100}.{hundredths % 100:02d} %"
+
+
+def _amount(inputs: Inputs, commission_fen: int) -> int:
     if type(commission_fen) is not int or not 0 <= commission_fen <= inputs.order.commission_fen:
         raise ValueError(f"commission_fen: {commission_fen!r:.40} is not 0..{inputs.order.commission_fen}")
+    return commission_fen
 
 
-def _settled(inputs: Inputs) -> tuple[str, str, str]:
+def _settled(inputs: Inputs) -> tuple[Key, str]:
     order = inputs.order
     for role in inputs.terms.base_order:
         if role == "server" and order.served_by is not None:
             known = inputs.parties.get(order.served_by)
             paid_as = "team" if known is not None and known.kind == "team" else role
-            return paid_as, order.served_by, f"{order.served_by} served order {order.order_id}."
-        if role == "owner":
-            held = [each for each in inputs.evidence if each.kind == "binding" and _runs(inputs, each)]
-            if held:
-                last = max(held, key=lambda each: (each.at_ms, each.id, each.party))
-                return role, last.party, f"{last.party} is bound to the member by {last.id}."
+            return (paid_as, order.served_by), f"{order.served_by} served order {order.order_id}"
+        if role == "owner" and (binding := bound(inputs)) is not None:
+            return (role, binding.party), f"{binding.party} is bound to the member ({binding.id})"
         if role == "store" and order.store_id is not None:
-            return role, order.store_id, f"Order {order.order_id} is of store {order.store_id}."
-    return GROUP, GROUP, "Nobody served, nobody is bound and no store is named: it stays with the group."
-
-
-def _runs(inputs: Inputs, contract: Evidence) -> bool:
-    at_ms = inputs.order.occurred_at_ms
-    return contract.at_ms <= at_ms and (contract.until_ms is None or at_ms < contract.until_ms)
+            return (role, order.store_id), f"order {order.order_id} is of store {order.store_id}"
+    return (GROUP, GROUP), "nobody served, nobody is bound and no store is named"
