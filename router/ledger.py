@@ -119,7 +119,7 @@ class Ledger:
         When this returns the broker has every posting.
         """
         events, refusals = self._of_known_brands(*decoded(Order, records))
-        done = await self._carry([_asked(order, record) for order, record in events])
+        done = await self.carry([_asked(order, record) for order, record in events])
         await self._publish(done.values)
         return refusals + done.refusals
 
@@ -153,7 +153,7 @@ class Ledger:
 
     # -- what every step goes through
 
-    async def _carry(self, asks: Sequence[Ask]) -> _Done:
+    async def carry(self, asks: Sequence[Ask]) -> _Done:
         """Decide and post, again for those whose order somebody else has changed meanwhile."""
         done, left = _Done(), list(asks)
         for _ in range(TRIES_MAX):
@@ -196,7 +196,7 @@ class Ledger:
             if result == "conflict":
                 raise EffectError(f"order {change.order_id}: its posting ids hold other postings")
             done.refusals += refusals
-            done.changed += result == "ok" and bool(values)
+            done.changed += result == "ok" and write is not None
             done.values += [(those[0].brand, value) for value in values]
             again += [(those[0].brand, name) for name in change.again]
         stored = await self.money.stored(again)
@@ -207,9 +207,10 @@ class Ledger:
 
     async def _pages(self, brands: Iterable[str]) -> dict[str, Page]:
         heads = await self.money.heads(sorted(brands))
-        return {brand: Page(brand, head.since, self._offset_h(brand)) for brand, head in heads.items()}
+        return {brand: Page(brand, head.since, self.offset_h(brand)) for brand, head in heads.items()}
 
-    def _offset_h(self, brand: str) -> int:
+    def offset_h(self, brand: str) -> int:
+        """By whose clock the days of a brand's book begin."""
         return self.reference.policy(brand).commission.ledger_utc_offset_h
 
     async def _publish(self, values: Sequence[tuple[str, bytes]]) -> None:
@@ -234,7 +235,7 @@ class Ledger:
             for command, record in events
             if command.order_id is not None
         ]
-        done = await self._carry(asks)
+        done = await self.carry(asks)
         await self._publish(done.values)
         lacking = [record for command, record in events if command.order_id is None]
         return [*done.refusals, *(_refused(record, "order_id: is required to vest") for record in lacking)]
@@ -244,7 +245,7 @@ class Ledger:
         period, brand = command.period, command.brand
         if period is None:
             return [_refused(record, "period: is required to close")]
-        if period > month(command.occurred_at_ms, self._offset_h(brand)):
+        if period > month(command.occurred_at_ms, self.offset_h(brand)):
             return [_refused(record, f"period: {period} has not begun")]
         if period < (await self.money.heads([brand]))[brand].since:
             return []  # closed before
@@ -257,7 +258,7 @@ class Ledger:
         raise EffectError(f"{brand}: {period} cannot be sealed: its chain and its count differ")
 
     async def _seal(self, command: LedgerCommand, period: str, before: str) -> None:
-        brand, offset_h = command.brand, self._offset_h(command.brand)
+        brand, offset_h = command.brand, self.offset_h(command.brand)
         seal = sealed(period, await self.money.chain(brand, period), before)
         draft = close(Page(brand, period, offset_h), seal, command)
         change = Change("", Standing(), (draft,))
@@ -284,14 +285,14 @@ class Ledger:
         """Move the orders that wait in a sorted set up to the command's period, chunk by chunk."""
         until, skip = int((command.period or "").replace("-", "")), 0
         while names := await self.money.waiting(key, until, skip, CHUNK):
-            done = await self._carry(
+            done = await self.carry(
                 [Ask(command.brand, name, record, partial(_swept, command, name, move)) for name in names]
             )
             await self._publish(done.values)
             # who has moved waits no more, the others stand before the rest
             skip += len(names) - done.changed
 
-    async def _dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
+    async def dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
         """Freeze an order that one of its postings names, or let it go on."""
         order_id = command.order_id
         if command.posting_id is not None:
@@ -301,7 +302,7 @@ class Ledger:
             what = "posting_id: is no posting of an order that is known; an older one needs its order_id"
             return [Refusal(record, "unknown", what)]
         decide = partial(_frozen, order_id, frozen=command.kind == "dispute")
-        return (await self._carry([Ask(command.brand, order_id, record, decide)])).refusals
+        return (await self.carry([Ask(command.brand, order_id, record, decide)])).refusals
 
     async def _adjust(self, command: LedgerCommand, record: Record) -> list[Refusal]:
         """Post a correction by hand."""
@@ -312,7 +313,7 @@ class Ledger:
         above_fen = self.reference.policy(brand).commission.adjust_check_fen
         decide = partial(_adjusted, command, parties, above_fen)
         name = adjust(Page(brand, "", 0), Standing(), command, parties, above_fen).order_id
-        done = await self._carry([Ask(brand, name, record, decide)])
+        done = await self.carry([Ask(brand, name, record, decide)])
         await self._publish(done.values)
         return done.refusals
 
@@ -320,8 +321,8 @@ class Ledger:
 _COMMANDS = {
     "close": Ledger._close,  # noqa: SLF001 - its own
     "pay": Ledger._pay,  # noqa: SLF001 - its own
-    "dispute": Ledger._dispute,  # noqa: SLF001 - its own
-    "release": Ledger._dispute,  # noqa: SLF001 - its own
+    "dispute": Ledger.dispute,
+    "release": Ledger.dispute,
     "adjust": Ledger._adjust,  # noqa: SLF001 - its own
 }
 
@@ -341,16 +342,22 @@ def _sold(order: Order, page: Page, standing: Standing, inputs: Inputs, gathered
 def _given_back(
     order: Order, record: Record, page: Page, standing: Standing, inputs: Inputs, _: Inputs | None
 ) -> Change:
-    refund = Refund(order.refund_id or "", order.commission_fen, order.amount_fen)
     if not standing.digest:
-        value = (record.value or b"").decode()
-        place = (record.partition, record.offset, record.timestamp)
-        parked = Parked(refund, order.occurred_at_ms, order.member_id, value, *place)
-        return park(order.order_id, standing, parked)
+        return park(order.order_id, standing, parked_of(order, record))
     if order.member_id != inputs["order"]["member_id"]:
         what = f"member_id: order {order.order_id} was sold to somebody else"
         return Change(order.order_id, standing, refused=("conflict", what))
-    return give_back(page, standing, inputs, refund, order.occurred_at_ms)
+    return give_back(page, standing, inputs, _refund_of(order), order.occurred_at_ms)
+
+
+def parked_of(order: Order, record: Record) -> Parked:
+    """A refund that waits for its order, with the record that it came in."""
+    value, place = (record.value or b"").decode(), (record.partition, record.offset, record.timestamp)
+    return Parked(_refund_of(order), order.occurred_at_ms, order.member_id, value, *place)
+
+
+def _refund_of(order: Order) -> Refund:
+    return Refund(order.refund_id or "", order.commission_fen, order.amount_fen)
 
 
 def _vested(

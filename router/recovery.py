@@ -11,13 +11,23 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
+from router.book_recovery import BookRecovery
+from router.ledger import Ledger
 from router.projector import Projector
 from router.reference import Reference
 from router.rules.intake import Record
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.tracking import Tracking
-from topics.catalog import ASSIGNMENTS, BINDINGS, TOUCHES, Topic
+from topics.catalog import (
+    ASSIGNMENTS,
+    BINDINGS,
+    COMMISSIONS,
+    LEDGER_COMMANDS,
+    ORDERS,
+    TOUCHES,
+    Topic,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +39,7 @@ Read = Callable[[Topic, int | None], AsyncIterator[Sequence[Record]]]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """``arbiter`` goes without the guard; ``lost`` is told of every server that another one stands for."""
+    """``arbiter`` and ``ledger`` go without the guard; ``lost`` is told when a server stands for another."""
 
     arbiter: Arbiter
     guard: Guard
@@ -37,6 +47,7 @@ class Recovery:
     read: Read
     log_name: str
     lost: Callable[[], None]
+    ledger: Ledger | None = None
     window_ms: int = FAILOVER_WINDOW_MS
 
     async def run(self) -> None:
@@ -50,6 +61,8 @@ class Recovery:
         identities = await self.arbiter.scripts.identities()
         known = await self.arbiter.known_identities(self.log_name)
         unmarked = await self.arbiter.unmarked(self.reference.cells)
+        if self.ledger is not None:
+            unmarked += await self.ledger.money.unmarked(list(self.reference.roster.brands))
         if unmarked or not identities <= known.keys():
             lost = bool(known) or self.guard.has_trusted
             log.log(logging.WARNING if lost else logging.INFO, "Redis gets what the log says")
@@ -91,7 +104,28 @@ class Recovery:
         rows = self.reference.refresh(now_ms)
         await self.arbiter.set_capacities(rows)
         self.reference.told(rows)
-        return applied if await self.arbiter.mark(cells, tokens) else None
+        books = await self._apply_books(now_ms)
+        if books is None or not await self.arbiter.mark(cells, tokens):
+            return None
+        return applied + books
+
+    async def _apply_books(self, now_ms: int) -> int | None:
+        """Enter the books of all brands; how many records, None when state was lost meanwhile."""
+        if self.ledger is None:
+            return 0
+        money, brands = self.ledger.money, list(self.reference.roster.brands)
+        tokens = await money.begin(brands, uuid4().hex)
+        lost = set(await money.unmarked(brands))
+        recovery = BookRecovery(self.ledger, lost, now_ms - self.window_ms)
+        applied = 0
+        for topic, enter in (
+            (COMMISSIONS, recovery.postings),
+            (LEDGER_COMMANDS, recovery.disputes),
+            (ORDERS, recovery.refunds),
+        ):
+            async for records in self.read(topic, None if lost else now_ms - self.window_ms):
+                applied += await enter(records)
+        return applied if await money.mark(brands, tokens) else None
 
 
 _FOREVER_MS = 2**63

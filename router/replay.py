@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from router.book_replay import BOOK_TOPICS, BookReplay, books_agree, may_be_missing
 from router.reference import REFERENCE_TOPICS, Reference
+from router.rules.deeds import Deed, of_assignment, of_touch
 from router.rules.intake import Record, decoded
 from router.rules.ownership import Contract, fact_of, follow
 from router.rules.restoring import Restored, cell_of, restored
 from router.rules.touches import Touched, remind_ms, touched
 from router.state import keys
-from router.state.members import CONTACTS_MAX, GUIDES_MAX, TRACK_MAX, Member, fields_of
+from router.state.members import (
+    CONTACTS_MAX,
+    DEEDS_MAX,
+    GUIDES_MAX,
+    ORIGINS_MAX,
+    TRACK_MAX,
+    Member,
+    fields_of,
+)
 from router.traffic import CLOCK
 from topics.assignments import LIVE_STATES, Assignment, Turn
 from topics.bindings import Binding
@@ -21,7 +32,11 @@ from topics.codec import BadEventError, decode
 from topics.touches import Touch
 
 #: What has to be read, one group after the other: stores and guides before what refers to them.
-REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (REFERENCE_TOPICS, (BINDINGS, TOUCHES), (ASSIGNMENTS,))
+REPLAY_TOPICS: tuple[tuple[Topic, ...], ...] = (
+    REFERENCE_TOPICS,
+    (BINDINGS, TOUCHES),
+    (ASSIGNMENTS, *BOOK_TOPICS),
+)
 
 Lead = tuple[str, str, str]
 """Brand, kind, id."""
@@ -44,6 +59,11 @@ class Replay:
     _newest: dict[Lead, Assignment] = field(default_factory=dict)
     _contracts: dict[Member, Contract] = field(default_factory=dict)
     _windows: dict[Member, int] = field(default_factory=dict)
+    books: BookReplay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Books go by the policies that were read before them."""
+        self.books = BookReplay(lambda brand: self.reference.policy(brand).commission.ledger_utc_offset_h)
 
     def feed(self, topic: Topic, records: list[Record]) -> None:
         """Take records of one topic, in the order of their partition."""
@@ -55,9 +75,12 @@ class Replay:
         elif topic is TOUCHES:
             for touch, _ in decoded(Touch, records)[0]:
                 self._touch(touched(touch))
+                self._deeds(of_touch(touch))
         elif topic is ASSIGNMENTS:
             for record in records:
                 self._project(record)
+        elif topic in BOOK_TOPICS:
+            self.books.feed(topic, records)
 
     def next_group(self) -> None:
         """Everything of the group before is in: make the roster that the next one refers to."""
@@ -77,6 +100,8 @@ class Replay:
             # whoever was due before may have been seen to
             if remind_ms(brand, member_id, at_ms, self.reference.policy(brand)) > now_ms:
                 self._hash(keys.windows(brand))[member_id] = at_ms
+        self.contents |= self.books.finish(now_ms, list(self.reference.roster.brands))
+        self.brands |= self.books.brands
         for made in self._newest.values():
             self._decide(made, restored(made, self.reference.roster))
 
@@ -84,11 +109,12 @@ class Replay:
         """What is wrong with the content that Redis holds; None where it is right."""
         wanted = self.contents[key]
         if not held:
-            return "is missing"
+            return None if may_be_missing(key, wanted) else "is missing"
         if isinstance(wanted, str) or isinstance(held, str):
             return None if held == wanted else f"is {held!r}, should be {wanted!r}"
         for name in sorted({*wanted, *held}):
-            if not _agree(key, name, wanted.get(name), held.get(name)):
+            agree = books_agree if keys.is_of_money(key) else _agree
+            if not agree(key, name, wanted.get(name), held.get(name)):
                 return f"{name}: is {held.get(name)!r:.200}, should be {wanted.get(name)!r:.200}"
         return None
 
@@ -117,6 +143,11 @@ class Replay:
         if one.actor:
             _note(acts, one.actor, one.at_ms, GUIDES_MAX + (keys.ITSELF in acts), keys.ITSELF)
 
+    def _deeds(self, deeds: Iterable[Deed]) -> None:
+        for deed in deeds:
+            key = (keys.origins if deed.origin else keys.deeds)(deed.brand, deed.member_id)
+            _note(self._hash(key), deed.entry, deed.at_ms, ORIGINS_MAX if deed.origin else DEEDS_MAX)
+
     def _project(self, record: Record) -> None:
         try:
             made = decode(Assignment, record.value)
@@ -131,6 +162,7 @@ class Replay:
         journey[str(made.seq)] = b"%d|%b" % (record.offset, value)
         if made.guide_id is not None:
             self._card(made, record.offset, value)
+        self._deeds(of_assignment(made))
         identity = (made.brand, made.kind, made.lead_id)
         self.brands.add(made.brand)
         self._step(restored(made, self.reference.roster))

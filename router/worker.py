@@ -88,21 +88,17 @@ class Worker:
             self.arbiter, lambda: self.reference.roster, lambda: self.guard.restore_until_ms
         )
         self.changes = Changes(self.arbiter, self.reference)
+        unguarded = Arbiter(Scripts(redis_url))
         self.recovery = Recovery(
-            Arbiter(Scripts(redis_url)),
+            unguarded,
             self.guard,
             self.reference,
             self._read_log,
             settings.topic_prefix + ASSIGNMENTS.name,
             self.metrics.regressions.inc,
+            self._ledger(Money(unguarded.scripts, recovers=True)),
         )
-        self.ledger = Ledger(
-            self.reference,
-            Money(self.arbiter.scripts),
-            Gathering(self.arbiter.members, self.reference),
-            self.publisher,
-            self.outbox,
-        )
+        self.ledger = self._ledger(Money(self.arbiter.scripts))
         self.timers = Timers(
             self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine, LOOK_REST
         )
@@ -131,6 +127,10 @@ class Worker:
             self._keep_books_whole,
         ):
             self.app.task(or_end(task))
+
+    def _ledger(self, money: Money) -> Ledger:
+        gathering = Gathering(self.arbiter.members, self.reference)
+        return Ledger(self.reference, money, gathering, self.publisher, self.outbox)
 
     def _follow(self, topic: Topic, work: Work) -> None:
         """Start an agent that carries the batches of a topic through their work."""

@@ -9,25 +9,37 @@ import orjson
 
 from router.evidence import Gathering
 from router.ledger import Ledger
+from router.rebuild import differences, repair
+from router.reference import REFERENCE_TOPICS
+from router.replay import REPLAY_TOPICS, Replay
 from router.rules.book import Book
 from router.state import keys
 from router.state.money import Money
 from router.state.redis import Scripts
 from router.tracking import Tracking
-from tests.lifecycle_world import BEGIN_MS, TOML, LifecycleWorld, guide, policy, store
+from tests.lifecycle_world import BEGIN_MS, TOML, TOPIC_OF, LifecycleWorld, guide, policy, store
+from topics.bindings import Binding
 from topics.catalog import BINDINGS, COMMISSIONS, LEDGER_COMMANDS, ORDERS, TOUCHES
+from topics.codec import encode, key_of
 from topics.commissions import LedgerCommand, PostingLine
 from topics.orders import Order
 
 DAY_MS = 86_400_000
 #: The month of BEGIN_MS, and the one after.
 PERIOD, NEXT = "2026-09", "2026-10"
+#: The base goes to who is bound, the split to who served, to the store and to its manager as well.
 RULES = """
 [commission]
 base_order = ["owner", "server", "store"]
 rights_days = 7
 adjust_check_fen = 5000
+[commission.default]
+name = "thirds"
+kind = "fixed_by_role"
+shares = { owner = 2000, server = 5000, store = 2000, manager = 1000 }
 """
+#: What is whose of 1000 fen by these rules.
+OF_1000 = {"g1": 200, "g2": 500, "s": 200, "boss": 100}
 
 
 class LedgerWorld(LifecycleWorld):
@@ -35,6 +47,7 @@ class LedgerWorld(LifecycleWorld):
 
     def __init__(self, scripts):
         super().__init__(scripts)
+        self.scripts = scripts
         self.money = Money(scripts)
         self.ledger = self.another_ledger()
         tracking = Tracking(self.arbiter.members)
@@ -44,6 +57,26 @@ class LedgerWorld(LifecycleWorld):
             ORDERS.name: lambda records: self._money(records, self.ledger.orders),
             LEDGER_COMMANDS.name: lambda records: self._money(records, self.ledger.commands),
         }
+
+    async def put(self, *events):
+        """References are logged as well, for whoever works out from the log what Redis should hold."""
+        for event in events:
+            if (topic := TOPIC_OF[type(event)]) in REFERENCE_TOPICS:
+                self._append(topic.name, key_of(topic, event), encode(event))
+        await super().put(*events)
+
+    async def differences(self, *, mend=False):
+        """Redis against the log, and what is wrong with the log by itself; mended where it is asked for."""
+        expected = Replay()
+        for group in REPLAY_TOPICS:
+            for topic in group:
+                expected.feed(topic, self.log[topic.name])
+            expected.next_group()
+        expected.finish(self.arbiter.now)
+        wrong = await differences(expected, self.scripts, lambda *_: None)
+        if mend:
+            await repair(expected, wrong, self.scripts, lambda *_: None)
+        return {name: what for name, what in wrong.items() if "/money}" in name}, expected.books.faults
 
     def another_ledger(self):
         gathering = Gathering(self.arbiter.members, self.reference)
@@ -69,6 +102,14 @@ class LedgerWorld(LifecycleWorld):
         self._sent += 1
         fields = {"actor": "ann", "occurred_at_ms": self.arbiter.now, "command_id": f"k{self._sent}"} | more
         await self.put(LedgerCommand(brand="b", kind=kind, **fields))
+
+    @staticmethod
+    def encoded(event):
+        return encode(event)
+
+    def close_of(self, period):
+        fields = {"actor": "ann", "occurred_at_ms": self.arbiter.now, "command_id": "close", "period": period}
+        return encode(LedgerCommand(brand="b", kind="close", **fields))
 
     # -- what the book says
 
@@ -108,9 +149,6 @@ class LedgerWorld(LifecycleWorld):
         held = await self.redis.hgetall(keys.earnings("b", kind, name))
         return {field.decode(): value.decode() for field, value in held.items()}
 
-    def dead(self):
-        return self.dead_letters()
-
 
 def book_of(server, story, *events, rules=RULES):
     """Run a story of money in a world with a store, guides g1 to g3 and a manager, on an empty server."""
@@ -122,7 +160,15 @@ def book_of(server, story, *events, rules=RULES):
             world = LedgerWorld(scripts)
             people = [guide(name, capacity=5) for name in ("g1", "g2", "g3")]
             boss = guide("boss", capacity=0, role="manager")
-            await world.put(policy(toml=TOML + rules), store(region="East"), *people, boss, *events)
+            bound = Binding(
+                command_id="bound",
+                member_id="m",
+                brand="b",
+                occurred_at_ms=BEGIN_MS - DAY_MS,
+                kind="bind",
+                guide_id="g1",
+            )
+            await world.put(policy(toml=TOML + rules), store(region="East"), *people, boss, bound, *events)
             await story(world)
         finally:
             await scripts.close()

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from router.local import EmbeddedRedis
-from tests.ledger_world import BEGIN_MS, DAY_MS, NEXT, PERIOD, book_of, line, refund, sale
-from topics.catalog import COMMISSIONS, DEAD_LETTERS, LEDGER_COMMANDS, ORDERS
+from tests.ledger_world import (
+    BEGIN_MS,
+    DAY_MS,
+    NEXT,
+    OF_1000,
+    PERIOD,
+    book_of,
+    line,
+    refund,
+    sale,
+)
+from tests.lifecycle_world import TOML, policy
+from topics.catalog import COMMISSIONS, GUIDES, ORDERS
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +27,502 @@ def server():
         yield redis
 
 
-def test_a_sale_is_pending_and_its_book_audits_clean(server):
-    """M2"""
+async def sold_and_paid(world, *orders):
+    """Orders on their whole way: sold, vested, settled by a close, paid."""
+    await world.put(*orders or [sale()])
+    await world.days(8)
+    await world.command("close", period=PERIOD)
+    await world.command("pay", period=PERIOD)
 
+
+def test_m2_every_posting_and_the_whole_book_come_to_nothing_at_every_point(server):
+    async def story(world):
+        await sold_and_paid(world, sale(), sale("p", 333))
+        await world.put(refund("r", 200))
+        total = 0
+        for posting in world.postings():  # in the order of their numbers
+            total += sum(each["fen"] for each in posting["lines"])
+            assert total == 0
+        assert await world.money.imbalance_fen(["b"]) == 0
+        kinds = [posting["kind"] for posting in world.postings()]
+        assert kinds[:4] == ["base", "overlay", "base", "overlay"]
+
+    book_of(server, story)
+
+
+def test_the_base_is_posted_as_the_group_settles_today_and_the_split_on_top_comes_to_nothing(server):
     async def story(world):
         await world.put(sale())
-        assert world.balances("commission") == {"group": -1000}
-        assert sum(world.balances("pending").values()) == 1000
+        [base], [overlay] = world.postings("base"), world.postings("overlay")
+        assert {(each["party"], each["fen"]) for each in base["lines"]} == {("group", -1000), ("g1", 1000)}
+        assert sum(each["fen"] for each in overlay["lines"]) == 0
+        assert world.balances("pending") == OF_1000
+        assert base["inputs"] == overlay["inputs"]
+
+    book_of(server, story)
+
+
+def test_m5_a_posting_id_posts_once_and_a_repeat_is_told_the_same_bytes(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 100))
+        before = world.log[COMMISSIONS.name][:]
+        await world.again(ORDERS)
+        again = world.log[COMMISSIONS.name][len(before) :]
+        assert {record.value for record in again} == {record.value for record in before}
+        assert sum(world.balances("pending").values()) == 900
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("more", [{"commission_fen": 999}, {"served_by": "g3"}, {"amount_fen": 1}])
+def test_m5_f42_the_same_order_with_other_content_is_a_conflict(server, more):
+    async def story(world):
+        await world.put(sale())
+        await world.put(sale(**more))
+        assert world.dead_letters() == ["conflict"]
+        assert world.balances("pending") == OF_1000
+
+    book_of(server, story)
+
+
+def test_f42_the_same_refund_with_other_content_is_a_conflict_parked_or_not(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 100), refund("r", 101))
+        assert world.dead_letters() == ["conflict"]
+        await world.put(refund("q", 100, "late"), refund("q", 101, "late"), sale("late"))
+        assert world.dead_letters() == ["conflict"] * 2
+        assert sum(world.balances("pending").values()) == 1800
+
+    book_of(server, story)
+
+
+def test_m6_a_correction_is_a_posting_of_its_own_that_names_what_it_reverses(server):
+    async def story(world):
+        await world.put(sale())
+        before = world.log[COMMISSIONS.name][:]
+        await world.put(refund("r", 400))
+        assert world.log[COMMISSIONS.name][: len(before)] == before
+        reversals = world.postings("reversal")
+        assert [each["reverses"][0] for each in reversals] == ["b", "o"]
+        assert {each["reverses"] for each in reversals} == {
+            each["posting_id"] for each in world.postings()[:2]
+        }
+
+    book_of(server, story)
+
+
+def test_m8_refunds_above_the_sale_are_refused_whichever_amount_is_exceeded(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 600), refund("q", 401))
+        await world.put(refund("x", 1, amount_fen=10_000))
+        assert world.dead_letters() == ["refund_over_sale"] * 2
+        assert sum(world.balances("pending").values()) == 400
+
+    book_of(server, story)
+
+
+def test_m8_what_is_given_back_after_the_payout_is_owed_and_paid_stays_what_was_paid(server):
+    async def story(world):
+        await sold_and_paid(world)
+        assert world.balances("paid") == OF_1000
+        await world.put(refund("r", 1000))
+        assert world.balances("paid") == OF_1000
+        assert world.balances("receivable") == {party: -fen for party, fen in OF_1000.items()}
+        assert world.balances("commission") == {}
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("paid_days", [0, 1, 8, 40])
+def test_m7_a_full_refund_in_parts_leaves_nobody_anything_before_and_after_it_vests(server, paid_days):
+    async def story(world):
+        await world.put(sale(commission_fen=997))
+        for number in range(7):
+            await world.days(paid_days / 2)
+            await world.put(refund(f"r{number}", 142, amount_fen=1, occurred_at_ms=world.arbiter.now))
+        await world.put(refund("last", 3, amount_fen=1, occurred_at_ms=world.arbiter.now))
+        assert world.balances() == {}
         assert world.audit().faults == []
-        assert world.dead() == []
+
+    book_of(server, story)
+
+
+def test_m9_pending_is_earned_after_the_rights_window_and_each_step_is_made_once(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(6.99)
+        assert world.balances("pending") == OF_1000
+        await world.days(0.02)
+        assert world.balances("earned") == OF_1000
+        for _ in range(2):
+            await world.command("vest", order_id="o")
+            await world.command("close", period=PERIOD)
+            await world.command("pay", period=PERIOD)
+        assert world.balances("paid") == OF_1000
+        assert [len(world.postings(kind)) for kind in ("vest", "settle", "pay")] == [1, 1, 1]
+        assert world.audit().faults == []
+
+    book_of(server, story)
+
+
+def test_m9_nothing_vests_before_its_time_whoever_asks(server):
+    async def story(world):
+        await world.put(sale())
+        await world.command("vest", order_id="o")
+        assert world.dead_letters() == ["command_refused"]
+        assert world.balances("pending") == OF_1000
+
+    book_of(server, story)
+
+
+def test_m9_nothing_is_paid_of_a_period_that_is_not_closed(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(8)
+        await world.command("pay", period=PERIOD)
+        assert world.dead_letters() == ["command_refused"]
+        assert world.balances("paid") == {}
+
+    book_of(server, story)
+
+
+def test_m9_who_is_named_is_paid_alone_and_the_others_later(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(8)
+        await world.command("close", period=PERIOD)
+        await world.command("pay", period=PERIOD, lines=(line("settled", "g2", 0),))
+        assert world.balances("paid") == {"g2": 500}
+        await world.command("pay", period=PERIOD)
+        assert world.balances("paid") == OF_1000
+
+    book_of(server, story)
+
+
+def test_m10_a_posting_carries_what_it_follows_from_and_its_number(server):
+    async def story(world):
+        await sold_and_paid(world)
+        assert [each["book_seq"] for each in world.postings()] == list(range(1, 7))
+        for posting in world.postings("base") + world.postings("overlay"):
+            assert posting["order_id"] == "o"
+            assert posting["rule_version"] == "1"
+            assert posting["inputs"]["terms"]["version"] == 1
+            assert {each["kind"] for each in posting["inputs"]["evidence"]} == {"binding"}
+        assert world.postings("settle")[0]["actor"] == "ann"
+
+    book_of(server, story)
+
+
+def test_m11_a_closed_period_takes_nothing_and_its_seal_stands_in_the_book(server):
+    async def story(world):
+        await world.put(sale())
+        await world.command("close", period=PERIOD)
+        await world.put(sale("late"))  # of the closed month
+        [seal] = world.postings("close")
+        assert seal["period"] == NEXT
+        assert seal["inputs"]["period"] == PERIOD
+        assert seal["inputs"]["count"] == 2
+        periods = {each["order_id"]: each["period"] for each in world.postings() if each["kind"] == "base"}
+        assert periods == {"o": PERIOD, "late": NEXT}
+        assert world.audit().faults == []
+
+    book_of(server, story)
+
+
+def test_f66_m11_a_refund_after_the_close_goes_to_the_open_period_and_names_its_sale(server):
+    async def story(world):
+        await world.put(sale())
+        await world.command("close", period=PERIOD)
+        await world.put(refund("r", 100))
+        assert {each["period"] for each in world.postings("reversal")} == {NEXT}
+        assert world.postings("reversal")[0]["reverses"] == world.postings("base")[0]["posting_id"]
+
+    book_of(server, story)
+
+
+def test_a_period_that_has_not_begun_is_not_closed(server):
+    async def story(world):
+        await world.command("close", period="2027-01")
+        await world.command("close")
+        assert world.dead_letters() == ["command_refused"] * 2
+
+    book_of(server, story)
+
+
+def test_m12_balances_at_any_time_follow_from_the_postings_and_are_what_redis_holds(server):
+    async def story(world):
+        await sold_and_paid(world, sale(), sale("p", 777), sale("q", 1))
+        await world.put(refund("r", 100), refund("s", 33, "p"), refund("early", 3, "not yet"))
+        await world.command("dispute", order_id="p")
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize(
+    ("fen", "more", "refused"),
+    [
+        (5000, {}, False),
+        (5001, {}, True),
+        (5001, {"checker": "ann"}, True),  # the actor
+        (5001, {"checker": "bob"}, False),
+        (10, {"reason": None}, True),
+        (10, {"reason": "  "}, True),
+    ],
+)
+def test_m14_an_adjustment_has_a_reason_and_above_a_limit_a_second_person(server, fen, more, refused):
+    async def story(world):
+        lines = (line("commission", "group", -fen, "group"), line("earned", "g3", fen))
+        await world.command("adjust", lines=lines, **{"reason": "forgotten"} | more)
+        assert world.dead_letters() == ["command_refused"] * refused
+        assert world.balances("earned") == ({} if refused else {"g3": fen})
+
+    book_of(server, story)
+
+
+def test_what_is_adjusted_is_settled_and_paid_with_the_rest_once(server):
+    async def story(world):
+        lines = (line("commission", "group", -7, "group"), line("earned", "g3", 7))
+        for _ in range(2):
+            await world.command("adjust", lines=lines, reason="forgotten", command_id="same")
+        await world.command("adjust", lines=lines, reason="another", command_id="same")
+        assert world.dead_letters() == ["conflict"]
+        await sold_and_paid(world)
+        assert world.balances("paid") == OF_1000 | {"g3": 7}
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (line("earned", "g3", 1), line("earned", "g1", -2)),
+        (line("elsewhere", "g3", 1), line("earned", "g1", -1)),
+        (line("pending", "g3", 1), line("earned", "g1", -1)),
+    ],
+)
+def test_an_adjustment_that_is_none_is_refused(server, lines):
+    async def story(world):
+        await world.command("adjust", lines=lines, reason="why not")
+        assert world.dead_letters() == ["command_refused"]
+
+    book_of(server, story)
+
+
+def test_a_dispute_freezes_its_posting_alone_until_it_is_released(server):
+    async def story(world):
+        await world.put(sale(), sale("p", 500))
+        await world.command("dispute", posting_id=world.postings("overlay")[0]["posting_id"])
+        await world.days(8)
+        await world.command("close", period=PERIOD)
+        await world.command("pay", period=PERIOD)
+        assert world.balances("pending") == OF_1000
+        assert sum(world.balances("paid").values()) == 500
+        await world.command("release", order_id="o")
+        await world.tick()
+        assert world.balances("earned") == OF_1000
+        await world.days(30)
+        await world.command("close", period=NEXT)
+        await world.command("pay", period=NEXT)
+        assert sum(world.balances("paid").values()) == 1500
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_a_dispute_about_nothing_is_told_so(server):
+    async def story(world):
+        await world.command("dispute", posting_id="b000")
+        await world.command("dispute", order_id="nobody")
+        await world.command("dispute")
+        assert world.dead_letters() == ["unknown"] * 3
+
+    book_of(server, story)
+
+
+def test_what_is_disputed_is_given_back_all_the_same(server):
+    async def story(world):
+        await world.put(sale())
+        await world.command("dispute", order_id="o")
+        await world.put(refund("r", 1000))
+        assert world.balances() == {}
+
+    book_of(server, story)
+
+
+def test_f65_a_refund_before_its_sale_waits_for_it(server):
+    async def story(world):
+        await world.put(refund("r", 400), refund("q", 100))
+        assert world.postings() == []
+        assert world.dead_letters() == []
+        await world.put(sale())
+        assert sum(world.balances("pending").values()) == 500
+        assert len(world.postings("reversal")) == 4
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_f65_what_a_sale_does_not_bear_of_the_refunds_before_it_is_refused_with_its_own_bytes(server):
+    async def story(world):
+        await world.put(refund("r", 600), refund("q", 600))
+        await world.put(sale())
+        assert world.dead_letters() == ["refund_over_sale"]
+        assert world.log["dead-letters"][0].value == world.log[ORDERS.name][1].value
+        assert sum(world.balances("pending").values()) == 400
+
+    book_of(server, story)
+
+
+def test_f65_refunds_whose_sale_does_not_come_are_set_aside_in_the_end(server):
+    async def story(world):
+        await world.put(refund("r", 600))
+        await world.days(14.9)
+        assert world.dead_letters() == []
+        await world.days(0.2)
+        assert world.dead_letters() == ["refund_without_sale"]
+        assert world.log["dead-letters"][0].value == world.log[ORDERS.name][0].value
+
+    book_of(server, story)
+
+
+def test_f65_a_refund_that_comes_twice_is_one(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 100), refund("r", 100))
+        await world.put(refund("r", 100))
+        assert sum(world.balances("pending").values()) == 900
+        assert world.dead_letters() == []
+
+    book_of(server, story)
+
+
+def test_a_refund_in_the_name_of_another_member_is_a_conflict(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 100, member_id="n"))
+        assert world.dead_letters() == ["conflict"]
+
+    book_of(server, story)
+
+
+def test_a_party_who_has_left_gives_back_and_gets_what_was_frozen_at_the_sale(server):
+    async def story(world):
+        await sold_and_paid(world)
+        await world.remove(GUIDES, "b/g2")
+        await world.put(refund("r", 500))
+        assert world.balances("receivable") == {party: -fen // 2 for party, fen in OF_1000.items()}
+
+    book_of(server, story)
+
+
+def test_m13_an_old_sale_is_given_back_by_the_rules_that_it_was_sold_under(server):
+    async def story(world):
+        await world.put(sale())
+        rules = '[commission]\n[commission.default]\nname = "all"\nkind = "winner_bound"\n'
+        await world.put(policy(toml=TOML + rules, version=2))
+        await world.put(refund("r", 500), sale("new"))
+        mine = {each["order_id"]: each["inputs"]["terms"]["version"] for each in world.postings()}
+        assert mine == {"o": 1, "new": 2}
+        halves = {party: fen // 2 for party, fen in OF_1000.items()}
+        assert world.balances("pending") == halves | {"g1": halves["g1"] + 1000}
+
+    book_of(server, story)
+
+
+# -- OCA commission: what other ledgers of commissions got wrong with refunds
+
+
+def test_oca_51_a_refund_is_not_paid_as_if_it_were_a_sale(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 1000))
+        assert world.balances() == {}
+
+    book_of(server, story)
+
+
+def test_oca_55_a_refund_of_what_was_settled_is_settled_back_once(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(8)
+        await world.command("close", period=PERIOD)
+        await world.put(refund("r", 1000))
+        assert world.balances() == {}
+        await world.days(30)
+        await world.command("close", period=NEXT)
+        await world.command("pay", period=NEXT)
+        assert world.balances() == {}
+
+    book_of(server, story)
+
+
+def test_oca_555_a_refund_takes_back_with_the_right_sign_from_everybody(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 500))
+        taken = {}
+        for posting in world.postings("reversal"):
+            for each in posting["lines"]:
+                taken[each["party"]] = taken.get(each["party"], 0) + each["fen"]
+        assert taken == {"group": 500} | {party: -fen // 2 for party, fen in OF_1000.items()}
+
+    book_of(server, story)
+
+
+def test_oca_pr_503_a_part_that_is_given_back_is_a_part_and_not_the_whole(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 100), refund("q", 200))
+        assert sum(world.balances("pending").values()) == 700
+
+    book_of(server, story)
+
+
+def test_oca_607_sale_and_refund_in_one_period_are_both_in_it(server):
+    async def story(world):
+        await world.put(sale(), refund("r", 1000))
+        await world.command("close", period=PERIOD)
+        [seal] = world.postings("close")
+        assert seal["inputs"]["count"] == len(world.postings()) - 1 == 4
+
+    book_of(server, story)
+
+
+# -- earnings
+
+
+def test_earnings_of_today_this_period_and_pending_stand_in_one_hash_each(server):
+    async def story(world):
+        await world.put(sale())
+        today = orjson.loads(world.log[ORDERS.name][0].value)["occurred_at_ms"]
+        assert today == BEGIN_MS
+        assert await world.earns("g2") == {
+            "pending|server": "500",
+            f"p|{PERIOD}": "500",
+            "day": "2026-09-21 500",
+        }
+        whole = await world.earns("East", "region")
+        assert (await world.earns("s", "store"))[f"p|{PERIOD}"] == "1000"
+        assert whole[f"p|{PERIOD}"] == "1000"
+        await world.put(sale("p", occurred_at_ms=BEGIN_MS + DAY_MS), refund("r", 500))
+        assert (await world.earns("g2"))["day"] == "2026-09-22 500"
+        assert (await world.earns("g2"))[f"p|{PERIOD}"] == "750"
+
+    book_of(server, story)
+
+
+def test_what_is_of_a_brand_that_nobody_knows_is_set_aside(server):
+    async def story(world):
+        await world.put(sale(brand="x"))
+        assert world.dead_letters() == ["unknown"]
+
+    book_of(server, story)
+
+
+def test_bad_records_are_set_aside_and_the_rest_of_their_batch_is_posted(server):
+    async def story(world):
+        world._append(ORDERS.name, b"m", b"{")
+        world._append(ORDERS.name, b"m", b'{"order_id":"x"}')
+        await world.put(sale())
+        assert world.dead_letters() == ["not_json", "invalid"]
+        assert world.balances("pending") == OF_1000
 
     book_of(server, story)

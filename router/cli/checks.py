@@ -55,7 +55,10 @@ def rebuild() -> None:
 
 
 async def _compare(settings: Settings, *, mend: bool) -> dict[str, str]:
-    """The keys of Redis that differ from the log, after writing them anew if they are to be mended."""
+    """The keys of Redis that differ from the log, after writing them anew if they are to be mended.
+
+    And the postings that are not what they say, which nobody can mend.
+    """
     from router.demo.words import ProgressLine  # noqa: PLC0415 - a help page needs no broker
     from router.rebuild import differences, refuse_running_workers, repair, replay  # noqa: PLC0415 - same
     from router.state.arbiter import Arbiter  # noqa: PLC0415 - same
@@ -80,7 +83,10 @@ async def _compare(settings: Settings, *, mend: bool) -> dict[str, str]:
             await repair(expected, wrong, scripts, show)
             since_ms = dict.fromkeys(await scripts.identities(), 0)  # nothing is on its way: no worker runs
             await Arbiter(scripts).note_identities(settings.topic_prefix + ASSIGNMENTS.name, since_ms)
-        return wrong
+        return wrong | {
+            f"book of {fault.brand or '?'}, posting {fault.posting_id or '-'}": fault.what
+            for fault in expected.books.faults
+        }
     finally:
         line.end()
         await scripts.close()

@@ -68,14 +68,19 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
 
     """
     sale, order_id = inputs["order"], inputs["order"]["order_id"]
-    if standing.digest:
-        if standing.digest != digest_of_sale(sale):
-            return Change(order_id, standing, refused=("conflict", f"order {order_id} has other content"))
-        return Change(order_id, standing, again=ids_of(page.brand, order_id, standing))
+    if standing.digest and standing.digest != digest_of_sale(sale):
+        return Change(order_id, standing, refused=("conflict", f"order {order_id} has other content"))
     about = _About(page, order_id, sale["occurred_at_ms"], str(inputs["terms"]["version"]))
     drafts = [about.post("base", inputs, (page.brand, order_id))]
-    if over := LINES["overlay"](inputs):
-        drafts.append(about.post("overlay", inputs, (page.brand, order_id), lines=over))
+    lines = LINES["overlay"](inputs)
+    over = [about.post("overlay", inputs, (page.brand, order_id), lines=lines)] if lines else []
+    if standing.digest:
+        # whoever died may have published the base alone, and then Redis has lost the rest
+        halfway = not standing.refunds and standing.held == _with(UNKNOWN, drafts).held
+        over = over if halfway else []
+        again = _ids_of(page.brand, order_id, standing)
+        return Change(order_id, _with(standing, over), tuple(over), again=again)
+    drafts += over
     made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
     for parked in standing.parked:
         back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms)
@@ -212,7 +217,7 @@ def close(page: Page, seal: Seal, command: LedgerCommand) -> Draft:
     return about.post("close", inputs, (page.brand, seal.period))
 
 
-def ids_of(brand: str, order_id: str, standing: Standing) -> tuple[str, ...]:
+def _ids_of(brand: str, order_id: str, standing: Standing) -> tuple[str, ...]:
     """The postings that an order's own records have made, as far as they were made."""
     refunds = [_ids_of_refund(brand, order_id, each.refund_id) for each in standing.refunds]
     sale = (identity("base", brand, order_id), identity("overlay", brand, order_id))

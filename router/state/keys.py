@@ -227,6 +227,7 @@ def follows_along(key: str) -> bool:
 def is_own(key: str) -> bool:
     """Whether a key may be there though nothing in the log asks for it: the log may have forgotten by now."""
     forgotten = follows_along(key) or is_turns(key) or is_records(key) or is_of_touches(key)
+    forgotten = forgotten or "}:posting:" in key
     return (
         forgotten or "}:reminded:" in key or "}:needs:" in key or key.endswith(("/parked}:due", "}:windows"))
     )
@@ -265,7 +266,8 @@ def is_records(key: str) -> bool:
 
 def expires(key: str) -> bool:
     """Whether a key is forgotten after the time that answers are remembered."""
-    return is_of_touches(key) or any(f"}}:{name}:" in key for name in ("lead", "cell", "journey", "inbox"))
+    names = ("lead", "cell", "journey", "inbox", "posting", "acts", "contacts", "track")
+    return any(f"}}:{name}:" in key for name in names)
 
 
 #: The keys of a cell that claims work on, in the order in which the scripts take them.

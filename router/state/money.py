@@ -63,10 +63,14 @@ class Write:
 
 
 class Money:
-    """To call a method again with the same arguments changes nothing more."""
+    """To call a method again with the same arguments changes nothing more.
 
-    def __init__(self, scripts: Scripts) -> None:
+    ``recovers``: it makes whole what Redis has lost, so nothing is asked for a mark.
+    """
+
+    def __init__(self, scripts: Scripts, *, recovers: bool = False) -> None:
         self._scripts = scripts
+        self._mode = "restore" if recovers else "post"
 
     async def look(self, orders: Sequence[Whose]) -> list[Held]:
         """How orders stand; nothing for those that are not known."""
@@ -87,7 +91,7 @@ class Money:
 
         Results are ok, repeat, conflict and stale, see ``post.lua``.
         """
-        return await self._run(writes, "post")
+        return await self._run(writes, self._mode)
 
     async def restore(self, writes: Sequence[Write]) -> list[tuple[str, list[bytes]]]:
         """Enter postings that the log has, under the numbers that they have there."""
