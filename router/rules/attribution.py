@@ -137,11 +137,14 @@ def _bound(past: _Past) -> Iterable[Claim]:
 
 
 def _served(past: _Past) -> Iterable[Claim]:
-    """Who served the order, or else who was the last to do something for the member."""
+    """Who served the order, or else who was the last to do something for the member.
+
+    A team has a part by deeds only where it runs the member, see `_bound`.
+    """
     party = past.order.served_by
     why = f"{party} served order {past.order.order_id}"
     if party is None:
-        done = [each for deeds in past.deeds.values() for each in deeds]
+        done = [each for deeds in past.deeds.values() for each in deeds if past.kind_of(each.party) != "team"]
         if not done:
             return
         last = max(done, key=_in_time)
@@ -204,7 +207,8 @@ def _with_deeds(past: _Past, claims: list[Claim]) -> Iterable[Claim]:
     acting: dict[str, Role] = {}
     for role in reversed(_ACTING):
         acting |= {claim.party: role for claim in claims if claim.role == role}
-    others = [Claim("server", party, 0, party) for party in past.deeds if party not in acting]
+    helped = (party for party in past.deeds if party not in acting and past.kind_of(party) != "team")
+    others = [Claim("server", party, 0, party) for party in helped]
     for claim in (*claims, *others):
         made = claim
         if acting.get(claim.party, "server") == claim.role and (done := past.deeds.get(claim.party)):

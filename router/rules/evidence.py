@@ -87,7 +87,11 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refunds: Annotated[tuple[tuple[Id, AmountFen], ...], Meta(max_length=1024)] = ()
 
     def __post_init__(self) -> None:
-        """No more can be given back than was sold."""
+        """No more can be given back than was sold, and nothing twice."""
+        given = [refund_id for refund_id, _ in self.refunds]
+        for refund_id in given:
+            if given.count(refund_id) > 1:
+                raise ValueError(f"refunds: {refund_id} stands twice")
         back = sum(fen for _, fen in self.refunds)
         if back > self.order.commission_fen:
             raise ValueError(f"refunds: {back} fen of {self.order.commission_fen}")
