@@ -132,7 +132,7 @@ def decimal_shares(fen: int, weights: list[int], total: int) -> list[int]:
 
 
 def run(orders: int, seed: int) -> Run:
-    """Post base, overlay and a reversal for each refund; tell what does not balance and how far all is off."""
+    """Post base, overlay and a reversal for each refund; tell what is not balanced and how far all is off."""
     postings = unbalanced = 0
     cpu_s = naive_cpu_s = 0.0
     held: Counter[Key] = Counter()

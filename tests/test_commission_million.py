@@ -1,4 +1,4 @@
-"""The bench of a million orders, in small: nothing unbalanced, and no party off by more than chance allows."""
+"""The bench of a million orders, in small: nothing unbalanced, no party off by more than chance allows."""
 
 from __future__ import annotations
 
