@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from router.errors import OutageError
 from router.merging import Merging
 from router.moving import Moving
@@ -126,7 +128,10 @@ class Flow:
         return out
 
     async def placeable(self, drains: Sequence[tuple[Response, Past]], now_ms: int) -> list[Response]:
-        """Those of some waiting leads for whom there is somebody with room, as far as is known here."""
+        """Those of some waiting leads for whom there is somebody with room, as far as is known here.
+
+        Each names the guide who was found for it.
+        """
         responses = [(drain, NOWHERE) for drain, _ in drains]
         told = self.moving.understand(responses, [past for _, past in drains], now_ms)
         found: list[Response] = []
@@ -135,7 +140,10 @@ class Flow:
             homes = await self.moving.homes(batch, policy)
             _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
             chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
-            found += [move.response for row in chosen if (move := batch[row].move) is not None]
+            names = self.reference.roster.guide_ids.take(matching.matched[chosen])
+            for row, guide_id in zip(chosen, names, strict=True):
+                if (move := batch[row].move) is not None and move.response is not None:
+                    found.append(replace(move.response, guide_id=guide_id))
         return found
 
     def _judge(

@@ -31,7 +31,9 @@ class Merging:
         here = first_of_each(requests)
         out, again = list(requests), []
         for (row, into), past in zip(suspects.items(), pasts, strict=True):
-            if is_open(past) or here.get(named(requests[row], into), row) < row:
+            # one that is not known yet may be new in this batch; of one that is known its state counts alone
+            first = here.get(named(requests[row], into), row)
+            if is_open(past) or (not past.steps and first < row and not requests[first].over):
                 out[row] = merged(requests[row], into)
             else:
                 again.append((requests[row], asked[row], windows[row]))

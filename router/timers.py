@@ -136,8 +136,9 @@ class Timers:
                 for lead, past, (cell, _) in zip(leads, pasts, looked, strict=True)
                 if past.cell == cell and (newest := _newest(past)) is not None and newest.state == "waiting"
             ]
-            fresh = [each for each in responses if each[0].response_id not in self._published]
-            await self._publish(await self.flow.placeable(fresh, now_ms), now_ms)
+            # those who are on their way have a place each, which is not found for anybody else
+            found = await self.flow.placeable(responses, now_ms)
+            await self._publish([each for each in found if each.response_id not in self._published], now_ms)
             lasted_ms = await self.arbiter.now_ms() - now_ms if self.rest else 0
             self._rests_until_ms = now_ms + min(self.rest * lasted_ms, LOOK_MS)
 

@@ -6,19 +6,21 @@ from itertools import product
 from types import SimpleNamespace
 from typing import get_args
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
+from router.projector import Projector
 from router.rules.lifecycle import ACTIONS, BOOKINGS, OFFERS_AGAIN, TABLE, Limits, moves
 from router.rules.offers import MOMENTS, made
 from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
-from topics.catalog import GUIDES, POLICIES, RESPONSES
+from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, RESPONSES
 from topics.codec import encode
 
 STATES = get_args(State)
@@ -321,6 +323,26 @@ def test_f44_what_comes_before_its_lead_is_parked_and_then_applied(server):
     live(server, story, guide("g", capacity=2))
 
 
+def test_f44_a_lead_that_is_not_projected_yet_loses_no_deadline_however_late_the_projector_is(server):
+    async def story(world):
+        world.projector = SimpleNamespace(project=_nothing_is_projected)
+        await world.put(lead())
+        for _ in range(3):
+            world.arbiter.now += EARLY_MAX_MS
+            await world.tick()
+        assert (world.dead_letters(), world.state().split()[0]) == ([], "offered")
+        world.projector = Projector(world.arbiter, lambda: world.reference.roster, lambda: 0)
+        await world.projector.project(world.log[ASSIGNMENTS.name])
+        await world.wait(3)
+        assert [each.split()[0] for each in world.story()[1:]] == ["expired", "offered"]
+
+    live(server, story, guide("g"), guide("h"))
+
+
+async def _nothing_is_projected(_records):
+    pass
+
+
 def test_f44_what_belongs_to_no_lead_is_set_aside_after_the_horizon(server):
     async def story(world):
         await world.say("declined", guide_id="g")
@@ -402,6 +424,38 @@ def test_f61_a_lead_that_finds_nobody_climbs_the_ladder_and_is_closed_at_its_end
         assert await world.redis.zcard("lr:{b/-}:due") == 0
 
     live(server, story, guide("g", capacity=0))
+
+
+def test_f61_a_place_that_was_found_for_one_who_waits_is_found_for_nobody_else(server):
+    """Two looks while the first drain is on its way: the younger lead is not sent for the same place."""
+
+    async def story(world):
+        await world.put(lead("old", member_id="n", occurred_at_ms=BEGIN_MS - 2_000), lead("young"))
+        world.reference.apply(GUIDES, b"b/g", encode(guide("g", version=2)))
+        await world.refresh()
+        for _ in range(2):
+            await world.timers.tick()
+            world.arbiter.now += 1_000
+        [drain] = [orjson.loads(record.value) for record in world.log[RESPONSES.name]]
+        assert (drain["lead_id"], drain["guide_id"]) == ("old", "g")
+        await world.settle()
+        assert (world.state("old"), world.state("young")[:7]) == ("offered g", "waiting")
+
+    live(server, story, guide("g", capacity=0))
+
+
+def test_f61_who_is_drained_takes_no_place_of_one_who_came_before(server):
+    """The younger finds its guide taken, and the other one is left to the elder, who is still on its way."""
+
+    async def story(world):
+        await world.put(lead("old", member_id="n", occurred_at_ms=BEGIN_MS - 2_000), lead("young"))
+        await world.put(guide("g", version=2))
+        await world.say("drain", "young", guide_id="h", response_id="t.1")
+        assert world.state("young")[:7] == "waiting"
+        await world.say("drain", "old", member_id="n", guide_id="h", response_id="t.2")
+        assert world.state("old") == "offered g"  # nobody waits before it, so another one will do
+
+    live(server, story, guide("g", capacity=0), guide("h", capacity=0))
 
 
 def test_f61_a_waiting_lead_is_drained_when_a_guide_comes_back(server):

@@ -52,6 +52,23 @@ def test_another_wish_or_another_member_is_routed(server, other):
     live(server, story, TAILOR)
 
 
+def test_a_repeat_of_what_is_closed_is_met_by_nobody_in_its_batch(server):
+    """The repeat changes nothing, so the new lead is routed."""
+
+    async def story(world):
+        await world.put(lead("one", **SUITS))
+        world.arbiter.part = _nobody_parts  # the worker dies before it has told that the lead is closed
+        await world.say("won", "one", guide_id="g")
+        await world.put(lead("one", **SUITS), lead("two", **SUITS))
+        assert world.state("two") == "offered g"
+
+    live(server, story, TAILOR)
+
+
+async def _nobody_parts(_leads):
+    pass
+
+
 @pytest.mark.parametrize("ends", ["withdrawn", "won"])
 def test_what_is_closed_is_no_longer_met(server, ends):
     async def story(world):

@@ -257,6 +257,20 @@ class Model:
                 return True
         return False
 
+    def behind_another(self):
+        """Whether another one that waits in the queue comes before this one, which waits there as well."""
+        arrival_ms, tier, queue, *_ = self.about()
+        waits = self.waits(self.asked.cell)
+        waits.pop(self.asked.lead_id)
+        its = (self.standing(tier, arrival_ms), int(arrival_ms))
+        return any(
+            its_queue == queue and (self.standing(other, at_ms), int(at_ms)) < its
+            for its_queue, other, at_ms, _ in waits.values()
+        )
+
+    def standing(self, tier, arrival_ms):
+        return max(int(tier) - max(self.now_ms - int(arrival_ms), 0) // AGE_UP_MS, 0)
+
     def place(self, story):
         cell = self.asked.cell
         given_back = {step.choice[0] for step in story if step.state in MOMENTS}
@@ -297,8 +311,8 @@ class Model:
             return "late"
         if newest.state not in told:
             return "illegal"
-        if who not in {"-", holder} and not after:
-            return "late" if newest.state == "waiting" else "not_yours"
+        if who not in {"-", holder} and not after and not (newest.state == "waiting" and again):
+            return "not_yours"
         if to:
             record = self.note(newest, to, holder)
             choice = "|".join(newest.choice)
@@ -312,7 +326,8 @@ class Model:
         return self.again(story, newest, who, after, by)
 
     def again(self, story, newest, who, after, by):
-        self.wants = who if after else None
+        only = after or (who != "-" and newest.state == "waiting" and self.behind_another())
+        self.wants = who if only else None
         found = self.place(story)
         self.wants = None
         if found and after:

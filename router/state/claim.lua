@@ -7,7 +7,7 @@
 -- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: of one call "| 0 clock - guide load turn record ..."
 -- KEYS[5]    hash        guide -> turn; | -> the cell's clock; see scoring/fairness.py
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
--- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
+-- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"
 -- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
 -- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, to (the cell for which
 --            it has left), and each seq -> answer
@@ -23,7 +23,8 @@
 -- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
 -- ARGV[8i+2] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
---            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now
+--            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now; guide: who
+--            says so, of a lead that waits for whom there is a place, - for nobody
 -- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
 -- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value" a line; '' for nothing
@@ -97,15 +98,22 @@ local function take_turn(guide, step)
   return whole(start)
 end
 
--- Whether the queue holds somebody who comes before a fresh lead of this tier.
-local function behind(queue, tier)
+-- The place of a tier in the order; who waits longer counts as of a higher one.
+local function standing(place, arrived) return math.max(place - math.floor(math.max(tonumber(now) - arrived, 0) / age_up), 1) end
+
+-- Whether the queue holds somebody who comes before a lead of this tier: a fresh one, or one that waits there itself since.
+local function behind(queue, tier, itself, since)
   local mine = string.find(order, tier, 1, true)
   for place = 1, waits and #order or 0 do
     local group = queue .. '|' .. string.sub(order, place, place)
     local first = redis.call('ZRANGEBYLEX', waiting, '[' .. group .. '|', '(' .. group .. '}', 'LIMIT', 0, 1)[1]
-    if first and place <= mine then return true end
-    -- who waits longer counts as of a higher tier
-    if first and tonumber(string.match(first, '^[^|]+|%d|(%d+)')) + (place - mine) * age_up <= tonumber(now) then return true end
+    local arrived = first and tonumber(string.match(first, '^[^|]+|%d|(%d+)'))
+    if first and not itself then
+      if place <= mine or standing(place, arrived) <= mine then return true end
+    elseif first and string.match(first, '[^|]+|[^|]+|[^|]+$') ~= itself then
+      local theirs, its = standing(place, arrived), standing(mine, since)
+      if theirs < its or theirs == its and arrived < since then return true end
+    end
   end
   return false
 end
@@ -234,8 +242,8 @@ for i = 1, #KEYS - 8 do
       result = 'late'
     elseif not to then
       result = 'illegal'
-    elseif who ~= '-' and holder ~= who and after == '' then
-      result = state == 'waiting' and 'late' or 'not_yours'
+    elseif who ~= '-' and holder ~= who and after == '' and (state ~= 'waiting' or again == '') then
+      result = 'not_yours'
     elseif held[5] then -- on its way to another cell: only what must not be lost waits for it
       result = to ~= '' and 'stale' or after ~= '' and 'full' or 'nothing'
     elseif wanted ~= '' and not hold(wanted) then
@@ -271,7 +279,9 @@ for i = 1, #KEYS - 8 do
       end
       if again ~= '' then
         local old = state == 'waiting' and newest[10]
-        if place(shortlist, after ~= '' and who) then
+        -- for whom one was found may take somebody else if nobody is overtaken by that
+        local only = who ~= '-' and old and (after ~= '' or behind(queue, tier, whom, tonumber(arrival))) and who
+        if place(shortlist, only) then
           if old then let_go() end
           result = 'ok'
           if after ~= '' then

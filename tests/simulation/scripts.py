@@ -183,8 +183,8 @@ class Claim:
             return b"late"
         if following is None:
             return b"illegal"
-        if who not in {b"-", holder} and not after:
-            return b"late" if state == b"waiting" else b"not_yours"
+        if who not in {b"-", holder} and not after and (state != b"waiting" or not again):
+            return b"not_yours"
         if b"to" in self.held:
             return b"stale" if to else b"full" if after else b"nothing"
         if self.wanted and not self.hold(self.wanted):
@@ -222,7 +222,8 @@ class Claim:
 
     def offered_again(self, state, after, by, who):
         old = self.steps[-1][9] if state == b"waiting" else None
-        if entry := self.place(who if after else None):
+        only = who != b"-" and old and (after or self.behind(itself=True))
+        if entry := self.place(who if only else None):
             if old:
                 self.let_go(state, None)
             if after:
@@ -263,17 +264,23 @@ class Claim:
         self.cell.touched.add(guide)
         return text.encode()
 
-    def behind(self):
+    def behind(self, *, itself=False):
         """Whether the queue holds somebody who comes first."""
-        mine = self.tiers.index(self.tier)
+        mine, since = self.tiers.index(self.tier), int(self.arrival)
         for waiter in self.db.hgetall(self.cell.waiting):
-            queue, tier, arrival = waiter.split(b"|")[:3]
-            place = self.tiers.index(tier)
-            if queue == self.queue and (
-                place <= mine or int(arrival) + (place - mine) * self.rules[0] <= self.now
-            ):
+            queue, tier, arrival, _, whom = waiter.split(b"|", 4)
+            place, arrived = self.tiers.index(tier), int(arrival)
+            if queue != self.queue or (itself and whom == self.whom):
+                continue
+            theirs = self.standing(place, arrived)
+            its = self.standing(mine, since) if itself else mine
+            before = (theirs, arrived) < (its, since) if itself else place <= mine or theirs <= its
+            if before:
                 return True
         return False
+
+    def standing(self, place, arrived):
+        return max(place - max(self.now - arrived, 0) // self.rules[0], 0)
 
     def place(self, only=None):
         offer_by, remind, _ = self.limits
