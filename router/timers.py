@@ -52,8 +52,8 @@ class Timers:
     mine: Callable[[Collection[str]], list[str]]
     rest: int = 0
     windows: Windows = field(init=False)
-    #: The arrival of the longest waiting lead, epoch ms.
-    oldest_ms: int | None = None
+    #: The arrival of who waits longest in each brand and named queue, epoch ms.
+    oldest_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     _rests_until_ms: int = 0
     _published: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
@@ -117,8 +117,7 @@ class Timers:
         if now_ms < self._rests_until_ms:
             return
         queues = await self.arbiter.waiters(cells, WAITERS_MAX)
-        arrivals = [int(waiter.split("|")[2]) for waiters in queues for waiter in waiters]
-        self.oldest_ms = min(arrivals, default=None)
+        self.oldest_ms = _oldest(cells, queues)
         looked: list[tuple[str, str]] = []
         for cell, waiters in zip(cells, queues, strict=True):
             seen = (self.reference.changes, now_ms // LOOK_MS, tuple(waiters))
@@ -180,6 +179,17 @@ class Timers:
 def share_of(name: str, partitions: int) -> int:
     """The partition of the responses whose holder looks after a cell or brand."""
     return zlib.crc32(name.encode()) % partitions
+
+
+def _oldest(cells: Sequence[str], queues: Sequence[Sequence[str]]) -> dict[tuple[str, str], int]:
+    """The earliest arrival in each brand and queue, its needs left out: they are from outside."""
+    out: dict[tuple[str, str], int] = {}
+    for cell, waiters in zip(cells, queues, strict=True):
+        for waiter in waiters:
+            queue, _, arrival_ms, _ = waiter.split("|", 3)
+            place = (cell.partition("/")[0], queue.partition("/needs/")[0])
+            out[place] = min(out.get(place, int(arrival_ms)), int(arrival_ms))
+    return out
 
 
 def _lead(cell: str, whom: str) -> Lead:

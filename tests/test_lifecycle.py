@@ -16,10 +16,12 @@ from router.local import EmbeddedRedis
 from router.projector import Projector
 from router.rules.lifecycle import ACTIONS, BOOKINGS, OFFERS_AGAIN, TABLE, Limits, moves
 from router.rules.offers import MOMENTS, made
+from router.rules.ownership import Contract, fact_of, follow
 from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
+from topics.bindings import Binding
 from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, RESPONSES
 from topics.codec import encode
 
@@ -189,6 +191,33 @@ def test_an_offer_that_nobody_answers_comes_to_the_next_guide(server):
         assert (await world.load(first), await world.load(other)) == (0, 1)
 
     live(server, story, guide("g"), guide("h"))
+
+
+def test_the_owner_and_then_the_store_are_asked_first_each_for_a_bounded_time(server):
+    """Shorter than others have; each widening is a record with its rung."""
+    toml = TOML.replace("[ladder_s]", "[ladder_s]\nowner = 2\nstore = 4").replace("share = 1", "share = 0.5")
+
+    async def story(world):
+        await world.put(policy(version=2, toml=toml))
+        bind = {"member_id": "m", "brand": "b", "occurred_at_ms": BEGIN_MS - 1, "kind": "bind"}
+        bound = follow(Contract(), [fact_of(Binding(command_id="c", guide_id="o", **bind))])
+        assert await world.arbiter.members.write([(("b", "m"), b"", bound)]) == [True]
+        await world.put(lead(store_id="s"))
+        await world.wait(16)
+        offers = [each for each in world.records() if each["state"] == "offered" and "rung" in each]
+        told = [
+            (each["rung"], each["guide_id"], each["respond_by_ms"] - each["at_ms"], each["remind_at_ms"])
+            for each in offers
+        ]
+        at_ms = [each["at_ms"] for each in offers]
+        assert told == [
+            ("owner", "o", 2_000, at_ms[0] + 1_000),
+            ("store", "g", 4_000, at_ms[1] + 2_000),
+            ("near", "h", 10_000, at_ms[2] + 5_000),
+        ]
+
+    people = (guide("o", store_id="t"), guide("g"), guide("h", store_id="t"))
+    live(server, story, store("t", lat=31.001), *people)
 
 
 def test_a_guide_is_reminded_once_before_the_offer_ends(server):
@@ -471,16 +500,20 @@ def test_f61_a_waiting_lead_is_drained_when_a_guide_comes_back(server):
     live(server, story, guide("g"))
 
 
-def test_chatwoot_5672_the_age_of_who_waits_longest_is_known(server):
+def test_chatwoot_5672_the_age_of_who_waits_longest_in_each_queue_is_known(server):
+    """By the name of the queue, its needs left out."""
+
     async def story(world):
         await world.tick()
-        assert world.timers.oldest_ms is None
-        await world.put(lead("young", occurred_at_ms=BEGIN_MS), lead("old", occurred_at_ms=BEGIN_MS - 500))
+        assert world.timers.oldest_ms == {}
+        old = lead("old", occurred_at_ms=BEGIN_MS - 500, needs=("suits",))
+        await world.put(lead("young"), old, lead("named", store_id="s"))
         await world.tick()
-        assert world.timers.oldest_ms == BEGIN_MS - 500
+        ages = {("b", "@hq"): BEGIN_MS - 500, ("b", "@hq/store/s"): BEGIN_MS}
+        assert world.timers.oldest_ms == ages
         await world.say("withdrawn", "old")
         await world.tick()
-        assert world.timers.oldest_ms == BEGIN_MS
+        assert world.timers.oldest_ms == dict.fromkeys(ages, BEGIN_MS)
 
     live(server, story)
 

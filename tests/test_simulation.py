@@ -11,6 +11,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random, SystemRandom
+from typing import ClassVar
 
 import pytest
 
@@ -95,6 +96,7 @@ class Cases:
 
     CELLS = ("b/-", "b/%E4%B8%8A")
     GUIDES = ("g1", "g10", "g", "G1")
+    RUNG_OF: ClassVar = {"g1": "owner", "g": "store"}
     LEADS = ("l1", "l10", "l2", "l3")
     MEMBERS = ("m1", "m2")
 
@@ -153,12 +155,16 @@ class Cases:
         cell = self.rng.choice(self.CELLS)
         # the time of Redis itself has no part in it
         self.now_ms += self.rng.choice((0, 1, 40, 5_000))
-        rules = f"{self.now_ms} 2000000 {self.rng.choice(('0123', '2013'))} 30 20000 2 60"
+        tiers, bound_ms = self.rng.choice(("0123", "2013")), self.rng.randint(1, 40)
+        rules = f"{self.now_ms} 2000000 {tiers} 30 20000 2 60 {bound_ms} 9"
         names, args = self._cell_keys(cell), [600_000, 500, self._mark_seen(cell), rules]
         for lead in self._some(self.LEADS):
             names.append(keys.lead(cell, "lead", lead))
             guides = self.rng.sample((*self.GUIDES, "nobody"), self.rng.randint(0, 4))
-            entries = " ".join(f"{g}|{self.rng.choice((0, 333_333, 10**9))}|s1|0.5|near" for g in guides)
+            entries = " ".join(
+                f"{g}|{self.rng.choice((0, 333_333, 10**9))}|s1|0.5|{self.RUNG_OF.get(g, 'near')}"
+                for g in guides
+            )
             args += (f"lead|{lead}|m-{lead}", self.rng.choice(("d1", "d1", "d2")), entries)
             queue = self.rng.choice(("@hq", "@hq/store/s1", "@hq/hq"))
             arrival_ms, tier = self.now_ms - self.rng.randint(0, 90), self.rng.randint(0, 3)
@@ -388,7 +394,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     """Too short a moment for the seeds: it has left, and is not yet at home in the other cell."""
     cell, lead = "b/-", ("lead|l1|m1",)
     names, key = [each(cell) for each in keys.OF_CELL], keys.lead(cell, "lead", "l1")
-    head = (600_000, 500, "", "1000 2000000 0123 30 20000 2 60", *lead, "d1")
+    head = (600_000, 500, "", "1000 2000000 0123 30 20000 2 60 30 30", *lead, "d1")
     about = "900 2 @hq near 5 1050 0 1070"
     wait = Call("claim", [*names, key], (*head, "", about, "lead|l1", "", "", ""))
     leave = Call("leave", [keys.waiting(cell), keys.due(cell), key], (1_070, *lead, "b/x", 0))

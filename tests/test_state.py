@@ -93,6 +93,9 @@ async def open_up(arbiter, *rows):
 #: a pause.
 NOW_MS, AGE_UP_MS, HALF_LIFE_MS, SILENT_MAX, PAUSE_MS = 1_000, 100, 10_000, 2, 400
 OFFER_MS, REMIND_MS, WAIT_MS = 50, 20, 70
+#: How long an offer to guides on the first rungs lasts at most: one shorter than others, one not.
+BOUNDS_MS = {"owner": 30, "store": 60}
+RUNG_OF = {"g": "owner", "g1": "store"}
 
 
 def offer(
@@ -115,12 +118,13 @@ def offer(
     return Offer(
         cell=cell,
         marked=marked,
-        rules=f"{now_ms} {HORIZON} 0123 {AGE_UP_MS} {HALF_LIFE_MS} {SILENT_MAX} {PAUSE_MS}",
+        rules=f"{now_ms} {HORIZON} 0123 {AGE_UP_MS} {HALF_LIFE_MS} {SILENT_MAX} {PAUSE_MS} "
+        f"{BOUNDS_MS['owner']} {BOUNDS_MS['store']}",
         kind="lead",
         lead_id=lead,
         member_id="m",
         digest=digest,
-        shortlist=" ".join(f"{guide}|{LEAD}|s|0.5|near" for guide in shortlist),
+        shortlist=" ".join(f"{guide}|{LEAD}|s|0.5|{RUNG_OF.get(guide, 'near')}" for guide in shortlist),
         about=f"{arrival_ms} {tier} {queue} {rung} {policy} {now_ms + OFFER_MS} {now_ms + REMIND_MS} "
         f"{now_ms + WAIT_MS}",
         cause=cause or f"lead|{lead}",
@@ -282,7 +286,11 @@ class Model:
             if asked and free and not paused:
                 turn = claimed(self.turns[cell, guide], self.clocks[cell], LEAD, HORIZON)
                 self.turns[cell, guide], self.clocks[cell] = turn.turn, turn.clock
-                *_, offer_by, remind, _ = self.about()
+                *_, offer_by, remind, _ = map(int, self.about()[-3:])
+                bound = BOUNDS_MS.get(entry.split("|")[-1], OFFER_MS)
+                if bound < offer_by - self.now_ms:
+                    remind = self.now_ms + (remind - self.now_ms) * bound // (offer_by - self.now_ms)
+                    offer_by = self.now_ms + bound
                 attempt = story[-1].attempt + 1 if story else 1
                 self.write(story, "offered", attempt, offer_by, remind, turn.start, "-", entry)
                 return True

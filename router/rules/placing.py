@@ -255,7 +255,8 @@ def script_rules(policy: Policy, now_ms: int) -> str:
     horizon = round(policy.fair_horizon * LEAD)
     half_life_ms = policy.half_life_days * 86_400_000
     pause = f"{policy.silent_max} {policy.pause_s * 1000}"
-    return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause}"
+    bounds = f"{policy.ladder_s['owner'] * 1000} {policy.ladder_s['store'] * 1000}"
+    return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause} {bounds}"
 
 
 def _terms(request: Request, policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:

@@ -15,8 +15,9 @@
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
--- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
---            clock, tiers are the digits of the tiers, the first one first
+-- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms owner_ms store_ms": horizon is how far a turn
+--            may be behind the clock, tiers are the digits of the tiers, the first one first, owner_ms and store_ms how long
+--            an offer to the owner, and to a guide of the named store, lasts at most
 -- ARGV[8i-3] lead i as kind|lead|member
 -- ARGV[8i-2] digest of its content: the same id with other content is a conflict
 -- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
@@ -38,8 +39,9 @@ local mark = redis.call('HGET', capacity, '|')
 if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
 end
-local now, horizon, order, age_up, half_life, silent_max, pause =
-  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local now, horizon, order, age_up, half_life, silent_max, pause, owner_ms, store_ms =
+  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local BOUND = {owner = tonumber(owner_ms), store = tonumber(store_ms)}
 horizon, silent_max, age_up = tonumber(horizon), tonumber(silent_max), tonumber(age_up)
 local FINAL = {won = true, lost = true, withdrawn = true, closed = true}
 local OFFERED = {offered = true, delivered = true, seen = true}
@@ -161,7 +163,12 @@ for i = 1, #KEYS - 8 do
         load[guide], touched[guide], attempt = load[guide] + 1, touched[guide] or true, attempt + 1
         opened[#opened + 1] = 0
         opened[#opened + 1] = guide .. '|' .. whom
-        write('offered', offer_by, remind, take_turn(guide, tonumber(step)), '-', entry)
+        local by, remind_ms, bound = offer_by, remind, BOUND[string.match(entry, '[^|]+$')]
+        if bound and now + bound < tonumber(offer_by) then
+          by = whole(now + bound)
+          if remind ~= '0' then remind_ms = whole(now + math.floor((remind - now) * bound / (offer_by - now))) end
+        end
+        write('offered', by, remind_ms, take_turn(guide, tonumber(step)), '-', entry)
         return entry
       end
     end

@@ -89,7 +89,8 @@ class Claim:
 
     def __init__(self, cell, key, remember_ms, rules, ask):
         self.cell, self.db, self.key, self.remember_ms = cell, cell.db, key, remember_ms
-        now, self.horizon, self.tiers, age_up, half_life, silent_max, pause = rules
+        now, self.horizon, self.tiers, age_up, half_life, silent_max, pause, owner, store = rules
+        self.bounds = {b"owner": int(owner), b"store": int(store)}
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
         self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted, brought = ask
         if brought and not self.db.exists(key):
@@ -283,7 +284,6 @@ class Claim:
         return max(place - max(self.now - arrived, 0) // self.rules[0], 0)
 
     def place(self, only=None):
-        offer_by, remind, _ = self.limits
         for entry in self.shortlist.split():
             guide, step = entry.split(b"|")[:2]
             if guide not in self.tried and only in {None, guide} and self.has_room(guide):
@@ -293,9 +293,18 @@ class Claim:
                 made = claimed(turn, clock, int(step), int(self.horizon))
                 self.db.hset(self.cell.turns, {guide: b"%d" % made.turn, CLOCK: b"%d" % made.clock})
                 self.cell.touched |= {guide, CLOCK}
-                self.write(b"offered", offer_by, remind, b"%d" % made.start, b"-", entry)
+                self.write(b"offered", *self.lasts(entry), b"%d" % made.start, b"-", entry)
                 return entry
         return None
+
+    def lasts(self, entry):
+        offer_by, remind, _ = self.limits
+        bound = self.bounds.get(entry.rpartition(b"|")[2])
+        within = int(offer_by) - self.now
+        if bound is None or bound >= within:
+            return offer_by, remind
+        sooner = self.now + (int(remind) - self.now) * bound // within
+        return b"%d" % (self.now + bound), remind if remind == b"0" else b"%d" % sooner
 
     def has_room(self, guide):
         record = self.db.hget(self.cell.records, guide)
