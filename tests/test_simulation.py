@@ -170,14 +170,25 @@ class Cases:
         if self.rng.random() < 0.8:
             return ""
         answer = "waiting 0 2 3 0 4 0 lead|l1 - @hq|0|5|near"
+        if self.rng.random() < 0.4:
+            return f"q\t9\nd\td1\n9\t{answer}"  # back from a cell in which more has happened
         return f"q\t1\nd\td1\n1\t{answer}"
 
     def _leave(self):
         cell = self.rng.choice(self.CELLS)
-        names, args = [keys.waiting(cell), keys.due(cell)], [self.now_ms + self.rng.choice((0, 100))]
+        names, args = self._cell_keys(cell), [self.now_ms + self.rng.choice((0, 100)), 500]
         for lead in self._some(self.LEADS):
             names.append(keys.lead(cell, "lead", lead))
             args += (f"lead|{lead}|m-{lead}", self.rng.choice(self.CELLS), self.rng.randint(0, 1))
+            args.append(self.rng.choice(("", "", 1, 4)))
+        return names, args
+
+    def _arrive(self):
+        cell, args = self.rng.choice(self.CELLS), [600_000]
+        names = [keys.lead(cell, "lead", lead) for lead in self._some(self.LEADS)]
+        for name in names:
+            held = self._db.hgetall(name)
+            args += (held.get(b"to", b"b/-").decode(), int(held.get(b"q", 0)) - (self.rng.random() < 0.2))
         return names, args
 
     def _cause(self, lead):
@@ -391,7 +402,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     head = (600_000, 500, "", "1000 2000000 0123 30 20000 2 60", *lead, "d1")
     about = "900 2 @hq near 5 1050 0 1070"
     wait = Call("claim", [*names, key], (*head, "", about, "lead|l1", "", "", ""))
-    leave = Call("leave", [keys.waiting(cell), keys.due(cell), key], (1_070, *lead, "b/x", 0))
+    leave = Call("leave", [*names, key], (1_070, 500, *lead, "b/x", 0, ""))
     drain = (about, "response|t1", "0 - waiting>+:w", "", "")
     real, (_, server, _) = Scripts(valkey.url), fake_redis()
     await real.redis.flushall()
@@ -399,7 +410,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
         (wait, b"waiting"),
         (leave, None),
         (Call("claim", [*names, key], (*head, "g1|1|s1|0.5|near", *drain)), b"nothing"),
-        (Call("leave", leave.keys, (1_070, *lead, "b/y", 0)), None),
+        (Call("leave", leave.keys, (1_070, 500, *lead, "b/y", 0, "")), None),
     ):
         for [answer] in (await real.run([call]), checked([server.execute(call)])):
             [told] = [answer[0][0]] if expected else [dict(zip(*[iter(answer[0])] * 2, strict=True))[b"to"]]

@@ -15,6 +15,7 @@ local moved, changed = {}, 0
 
 local function release(whom, answer)
   local state, choice = string.match(answer, '^(%S+) .* (%S+)$')
+  if not state then return end -- it has left, and is at home elsewhere
   if state == 'waiting' then
     redis.call('ZREM', waiting, choice .. '|' .. whom)
   else

@@ -211,6 +211,8 @@ class World:
         status = self.rng.choice(("changed", "changed", "cancelled", "arrived", "no_show"))
         moved = {"starts_at_ms": self._visit_ms()}
         moved["ends_at_ms"] = moved["starts_at_ms"] + 3_600_000
+        if self.rng.random() < 0.5:
+            moved["store_id"] = self.rng.choice(self._stores)
         version = {"version": self.rng.randint(1, 4), "status": status}
         return before._replace(value=orjson.dumps(value | version | (moved if status == "changed" else {})))
 
