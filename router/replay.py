@@ -157,10 +157,10 @@ class Replay:
         held |= {str(lead.seq): lead.answer.encode(), "q": b"%d" % max(lead.seq, int(held.get("q", b"0")))}
         if (version := re.search(r" reservation/(\d+)\|", lead.answer)) is not None:
             held["v"] = b"%d" % max(int(version[1]), int(held.get("v", b"0")))
+        if lead.digest:
+            held[f"d{version[1] if version is not None else ''}"] = lead.digest.encode()
         if lead.slots != "" and (lead.slots != "-" or "h" in held):
             held["h"] = lead.slots.removeprefix("-").encode()
-        if lead.digest:
-            held["d"] = lead.digest.encode()
         if lead.record:
             guide_id, _, record = lead.record.partition(" ")
             records = self._hash(keys.records(lead.cell))

@@ -175,6 +175,9 @@ class LifecycleWorld:
         """What a recovery does with a Redis that has lost everything."""
         everything = Projector(self.arbiter, lambda: self.reference.roster, lambda: 2**63)
         await everything.project(self.log[ASSIGNMENTS.name], overrule=True)
+        self.reference.untell()
+        self._marked.clear()
+        await self.refresh()
 
     # -- what the log says
 

@@ -91,6 +91,31 @@ def test_a_lower_version_is_late_and_an_equal_one_the_same_answer(server):
     live(server, story, fitting(), guide("g"))
 
 
+def test_f42_a_version_with_other_content_is_a_conflict_and_a_higher_one_a_change(server):
+    """Also of a version that is not the newest any more, and of what Redis has got back from the log."""
+
+    async def story(world):
+        once, twice = visit("a"), visit("a", SOON_MS + HOUR_MS, version=2, status="changed")
+        cancelled = visit("a", version=3, status="cancelled")
+        await world.put(once, visit("a", SOON_MS + 3 * HOUR_MS), twice, once)
+        assert (world.story("a"), world.dead_letters()) == (["offered g", "offered g"], ["conflict"])
+        others = (visit("a", needs=("hats",)), visit("a", SOON_MS, version=2, status="changed"))
+        for flushed in (False, True):
+            if flushed:
+                await world.put(cancelled)
+                await world.redis.flushall()
+                await world.restore()
+            told, held = world.records("a"), await taken(world)
+            await world.put(*others, once, twice)
+            assert (world.records("a"), await taken(world)) == (told, held)
+            assert world.dead_letters() == ["conflict"] * (3 + 2 * flushed)
+        await world.put(visit("a", version=3, status="no_show"), cancelled)
+        assert (world.state("a"), world.dead_letters()) == ("withdrawn g", ["conflict"] * 6)
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, fitting(slots=3), guide("g"))
+
+
 def test_a_cancellation_frees_slot_and_guide_also_when_it_comes_first(server):
     async def story(world):
         await world.put(visit("a"))

@@ -196,9 +196,11 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
         "respond_by_ms": step.respond_by_ms or None,
         "record": _record(step.record),
     }
-    if seq == 1 or (request.slots and step.cause == "|".join(cause_of(request.kind, event))):
-        asked = "reservation" if isinstance(event, Reservation) else "lead"
-        common |= {"digest": request.digest if seq == 1 else None, asked: event}
+    own = step.cause == "|".join(cause_of(request.kind, event))
+    if seq == 1 or (own and isinstance(event, Reservation)):
+        common["digest"] = request.digest
+    if seq == 1 or (own and request.slots):
+        common["reservation" if isinstance(event, Reservation) else "lead"] = event
         if step.state not in FINAL_STATES:
             common["slots"] = tuple(slot.partition(":")[2] for slot in request.slots.split() if ":" in slot)
         else:  # a change that has left its old store closes what finds no slot in the new one

@@ -9,8 +9,8 @@
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
 -- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
 -- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
--- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, to (the cell for which
---            it has left), and each seq -> answer; of one that is at home elsewhere only q and to, see arrive
+-- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), of a reservation d<version> for each, v(ersion) and h(eld slots),
+--            to (the cell for which it has left), and each seq -> answer; of one that is at home elsewhere only q and to, see arrive
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
@@ -18,7 +18,7 @@
 -- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
 --            clock, tiers are the digits of the tiers, the first one first
 -- ARGV[8i-3] lead i as kind|lead|member
--- ARGV[8i-2] digest of its content: the same id with other content is a conflict
+-- ARGV[8i-2] digest of its content: the same id, and version, with other content is a conflict
 -- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
 -- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
@@ -210,7 +210,8 @@ for i = 1, #KEYS - 8 do
     attempt = tonumber(newest[2] or '0')
     if #newest == 0 and held[5] then
       result = 'stale' -- at home in another cell by now
-    elseif (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
+    elseif version and (answers['d' .. version] or digest) ~= digest
+      or not version and (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
       result, made = 'conflict', {}
     elseif first then
       result, seq = 'replay', first
@@ -317,8 +318,8 @@ for i = 1, #KEYS - 8 do
       sets[#sets + 1] = whole(seq + at)
       sets[#sets + 1] = answer
     end
-    if seq == 0 then
-      sets[#sets + 1] = 'd'
+    if seq == 0 or version then
+      sets[#sets + 1] = 'd' .. (version or '')
       sets[#sets + 1] = digest
     end
     if version then

@@ -121,7 +121,7 @@ class Claim:
         if self.steps and self.steps[-1][0] == b"" and b"to" in self.held:
             return [b"stale", b"", self.seq]
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
-        if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
+        if self.steps and self.differs():
             return [b"conflict", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
@@ -138,6 +138,12 @@ class Claim:
             self.keep()
         newest = self.made[-1].split(b" ") if self.made else self.steps[-1] if self.steps else [b""]
         return [result, newest[0], self.seq + bool(self.made), *self.made]
+
+    def differs(self):
+        """Whether the same lead, or version of a reservation, has come with other content."""
+        if self.version is not None:
+            return self.held.get(b"d%d" % self.version, self.digest) != self.digest
+        return (not self.move or self.move.startswith(b"=")) and self.held.get(b"d") != self.digest
 
     @property
     def version(self):
@@ -332,8 +338,11 @@ class Claim:
     def keep(self):
         answers = {b"%d" % (self.seq + n): each for n, each in enumerate(self.made, 1)}
         self.db.hset(self.key, {b"q": b"%d" % (self.seq + len(self.made)), **answers})
+        if self.version is not None:
+            self.db.hset(self.key, {b"d%d" % self.version: self.digest})
         if not self.seq:
-            self.db.hset(self.key, {b"d": self.digest})
+            if self.version is None:
+                self.db.hset(self.key, {b"d": self.digest})
             self.db.pexpire(self.key, self.remember_ms)
         if self.version is not None:
             self.db.hset(self.key, {b"v": b"%d" % self.version})
@@ -363,11 +372,12 @@ def restore(db, keys, args):
         whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
         held = dict(db.hgetall(key))
         known, its = int(held.get(b"q", 0)), int(seq)
-        other = held.get(seq) != answer or (digest and held.get(b"d") != digest)
+        named = b"d%b" % (_version(answer) or b"")
+        other = held.get(seq) != answer or (digest and held.get(named) != digest)
         if other or known < its:
             if 0 < known <= its:
                 _release(cell, whom, held.get(b"%d" % known, b""))
-            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({b"d": digest} if digest else {}))
+            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({named: digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
         if known <= its and b"to" not in held:
@@ -416,11 +426,14 @@ def _hold_again(cell, key, whom, held, holds):
 
 
 def _raise_version(db, key, held, answer):
+    version = int(_version(answer) or 0)
+    if version > int(held.get(b"v", 0)):
+        db.hset(key, {b"v": b"%d" % version})
+
+
+def _version(answer):
     cause = answer.split(b" ")[7]
-    if cause.startswith(b"reservation/"):
-        version = int(cause.partition(b"|")[0].partition(b"/")[2])
-        if version > int(held.get(b"v", 0)):
-            db.hset(key, {b"v": b"%d" % version})
+    return cause.partition(b"|")[0].partition(b"/")[2] if cause.startswith(b"reservation/") else None
 
 
 def _raise_turns(db, turns, turn):
