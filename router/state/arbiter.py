@@ -218,19 +218,21 @@ class Arbiter:
         """Claim by whatever marks there are until the next changes tell them: cells were made whole anew."""
         self._marks.clear()
 
-    async def meet(self, asks: Sequence[tuple[Request, str, int]], *, force: bool = False) -> list[str]:
-        """For each lead, what it asks for and for how long: the open lead (kind|id) for the same, '' if none.
+    async def meet(self, asks: Sequence[tuple[Request, str, int, str]]) -> list[tuple[str, int]]:
+        """For each lead, what it asks for, for how long, and the closed one whose place it takes, if any.
 
-        Without one, or with ``force``, it is the one that later ones are told of.
+        Returns the other lead (kind|id) that stands for the same, and for how long, ms; '' if there is none:
+        then it is the one that later ones are told of.
         """
         items = [
             Item(
                 [keys.needs(request.event.brand, request.event.member_id)],
-                (what, f"{request.kind}|{request.lead_id}", window_ms, int(force)),
+                (what, f"{request.kind}|{request.lead_id}", window_ms, instead),
             )
-            for request, what, window_ms in asks
+            for request, what, window_ms, instead in asks
         ]
-        return [text.decode() for text in await self._each("meet", (REMEMBER_MS,), items)]
+        told = [text.decode().rpartition("|") for text in await self._each("meet", (REMEMBER_MS,), items)]
+        return [(lead, int(age_ms or 0)) for lead, _, age_ms in told]
 
     async def part(self, leads: Sequence[Lead]) -> None:
         """These leads are closed: nobody is told of them any more."""

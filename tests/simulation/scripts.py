@@ -464,10 +464,10 @@ def _release(cell, whom, answer):
 def meet(db, keys, args):
     keep_ms, *asks = args
     out = []
-    for key, (what, lead, window_ms, force) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
+    for key, (what, lead, window_ms, instead) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
         held, _, until_ms = (db.hget(key, what) or b"").rpartition(b"|")
-        if held and held != lead and int(until_ms) > db.now_ms() and force != b"1":
-            out.append(held)
+        if held and held != lead and int(until_ms) > db.now_ms() and held != instead:
+            out.append(b"%b|%d" % (held, max(db.now_ms() - int(until_ms) + int(window_ms), 0)))
             continue
         if held != lead:
             db.hset(key, {what: b"%b|%d" % (lead, db.now_ms() + int(window_ms))})
