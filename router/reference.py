@@ -290,7 +290,8 @@ class Reference:
                 continue
             asked = replace(request, slots=" ".join(slots) or "-")
             there = partial(self._is_there, event.brand)
-            out.append(understand_version(asked, past, now_ms, policy, there))
+            cell = None if store is None else cell_name(event.brand, store.market)
+            out.append(understand_version(asked, past, now_ms, policy, cell, there))
         return out, refusals
 
     def _is_there(self, brand: str, guide_id: str, at_ms: int) -> bool:

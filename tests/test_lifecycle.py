@@ -91,7 +91,7 @@ def test_a_guide_may_decline_at_any_time_and_the_member_may_withdraw(state):
 
 def test_what_offers_again_is_known_by_the_action_alone():
     known = {"declined", "expired", "returned", "drain", "grabbed"}
-    assert known | {"rebooked", "arrived"} == OFFERS_AGAIN
+    assert known | {"rebooked", "moved", "arrived"} == OFFERS_AGAIN
 
 
 @given(st.sampled_from(ACTIONS), st.integers(0, 10**13), st.integers(-(10**9), 10**9), st.booleans())

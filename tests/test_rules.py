@@ -101,9 +101,9 @@ def test_f42_the_digest_tells_content_apart_and_nothing_else():
     assert {request.digest for request in found} == {one.digest}
 
 
-def test_a_later_version_of_a_reservation_is_no_conflict():
+def test_a_later_version_of_a_reservation_is_a_cause_of_its_own():
     found = requests(RESERVATIONS, reservation(), reservation(version=2, starts_at_ms=11))
-    assert len({request.digest for request in found}) == 1
+    assert [request.cause for request in found] == [("reservation/1", "r"), ("reservation/2", "r")]
     assert {(request.kind, request.lead_id) for request in found} == {("reservation", "r")}
 
 

@@ -97,8 +97,8 @@ def understand(
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
             move = replace(move, goes=False)
-        # who has left goes on, whatever has happened since
-        move = replace(move, here=past.cell, cell=past.to)
+        # who has left goes on, whatever has happened since; a reservation by the version that moved it
+        move = replace(move, here=past.cell, cell=None if isinstance(event, Reservation) else past.to)
         out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
     return out
 
@@ -114,8 +114,9 @@ def steps_of(past: Past) -> list[Made]:
 
 
 def tried(steps: Sequence[Made]) -> tuple[str, ...]:
-    """The guides who have given a lead back."""
-    return tuple({step.choice[0] for step in steps if step.state in MOMENTS})
+    """The guides who have given a lead back; whom a change of a reservation has let go may get it again."""
+    back = (step for step in steps if step.state in MOMENTS and not step.cause.startswith("reservation/"))
+    return tuple({step.choice[0] for step in back})
 
 
 def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy) -> Move:  # noqa: FBT001

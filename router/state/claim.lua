@@ -9,8 +9,8 @@
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
 -- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"
 -- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
--- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, to (the cell for which
---            it has left), and each seq -> answer
+-- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), of a reservation d<version> for each, v(ersion) and h(eld slots),
+--            to (the cell for which it has left), and each seq -> answer; of one that is at home elsewhere only q and to, see arrive
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
@@ -19,7 +19,7 @@
 --            may be behind the clock, tiers are the digits of the tiers, the first one first, owner_ms and store_ms how long
 --            an offer to the owner, and to a guide of the named store, lasts at most
 -- ARGV[8i-3] lead i as kind|lead|member
--- ARGV[8i-2] digest of its content: the same id with other content is a conflict
+-- ARGV[8i-2] digest of its content: the same id, and version, with other content is a conflict
 -- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
 -- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
@@ -137,12 +137,23 @@ local function words(answer)
   return out
 end
 
+-- Of a choice only who holds the lead, and in which store.
+local function holding(choice)
+  return string.match(choice, '^([^|]+)') .. '|0|' .. string.match(choice, '^[^|]+|%d+|([^|]+)')
+end
+
 local out = {}
 for i = 1, #KEYS - 8 do
   local key, whom, digest, shortlist, about, cause, move, wanted, brought = KEYS[8 + i], unpack(ARGV, 8 * i - 3, 8 * i + 4)
   local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
     string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  if brought ~= '' and redis.call('EXISTS', key) == 0 then
+  -- who comes back finds what stayed when it left, at an earlier seq; a late call brings nothing that is newer
+  local there = brought ~= '' and redis.call('HMGET', key, 'q', 'to')
+  if there and there[2] and tonumber(there[1]) < tonumber(string.match('\n' .. brought, '\nq\t(%d+)')) then
+    redis.call('DEL', key)
+    there = {}
+  end
+  if there and not there[1] then
     for name, value in string.gmatch(brought, '([^\t\n]+)\t([^\n]*)') do redis.call('HSET', key, name, value) end
     redis.call('PEXPIRE', key, ARGV[1])
   end
@@ -208,10 +219,14 @@ for i = 1, #KEYS - 8 do
       local answer = answers[whole(at)] or ''
       newest = words(answer)
       if newest[8] == cause then first = first or at made[#made + 1] = answer end
-      if GIVEN_BACK[newest[1]] then tried[string.match(newest[10], '^[^|]+')] = true end
+      -- whom a change of a reservation has let go may get it again
+      if GIVEN_BACK[newest[1]] and not string.find(newest[8], '^reservation/') then tried[string.match(newest[10], '^[^|]+')] = true end
     end
-    attempt = tonumber(newest[2])
-    if (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
+    attempt = tonumber(newest[2] or '0')
+    if #newest == 0 and held[5] then
+      result = 'stale' -- at home in another cell by now
+    elseif version and (answers['d' .. version] or digest) ~= digest
+      or not version and (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
       result, made = 'conflict', {}
     elseif first then
       result, seq = 'replay', first
@@ -255,6 +270,11 @@ for i = 1, #KEYS - 8 do
       result = to ~= '' and 'stale' or after ~= '' and 'full' or 'nothing'
     elseif wanted ~= '' and not hold(wanted) then
       result = 'full'
+      if brought ~= '' then -- what it had in the cell that it left is given up by now
+        write('closed', '0', '0', '0', '-', state == 'waiting' and newest[10] or holding(newest[10]))
+        ends = nil
+        hold('')
+      end
     else
       local its_record = '-'
       local function let_go()
@@ -273,12 +293,10 @@ for i = 1, #KEYS - 8 do
         end
       end
       if to ~= '' then
-        local choice = newest[10]
-        if state ~= 'waiting' then choice = string.match(choice, '^([^|]+)') .. '|0|' .. string.match(choice, '^[^|]+|%d+|([^|]+)') end
-        write(to, by == 'k' and newest[4] or by, '0', '0', its_record, choice)
+        write(to, by == 'k' and newest[4] or by, '0', '0', its_record, state == 'waiting' and newest[10] or holding(newest[10]))
         result = 'ok'
         if again ~= '' or FINAL[to] then let_go() end
-        if GIVEN_BACK[to] then tried[holder] = true end
+        if GIVEN_BACK[to] and not version then tried[holder] = true end
         if FINAL[to] then
           ends = nil
           hold('')
@@ -295,7 +313,7 @@ for i = 1, #KEYS - 8 do
             local entry = string.match(made[#made], '(%S+)$')
             local guide = string.match(entry, '^[^|]+')
             local its = note(guide, 1, 1, 0, 0, false)
-            write(after, by, '0', '0', its, guide .. '|0|' .. string.match(entry, '^[^|]+|%d+|([^|]+)'))
+            write(after, by, '0', '0', its, holding(entry))
           end
         elseif after ~= '' then
           result = 'full'
@@ -317,8 +335,8 @@ for i = 1, #KEYS - 8 do
       sets[#sets + 1] = whole(seq + at)
       sets[#sets + 1] = answer
     end
-    if seq == 0 then
-      sets[#sets + 1] = 'd'
+    if seq == 0 or version then
+      sets[#sets + 1] = 'd' .. (version or '')
       sets[#sets + 1] = digest
     end
     if version then

@@ -146,7 +146,7 @@ def _moves(broker):  # noqa: C901 - one look at each step
     for story in stories.values():
         gave_back = set()
         for seq, made in sorted(story.items()):
-            if made["state"] in MOMENTS:
+            if made["state"] in MOMENTS and not _version(made):
                 gave_back.add(made["guide_id"])
             elif made["state"] == "offered" and made["guide_id"] in gave_back and made.get("turn"):
                 found.append(f"moves: back to who gave it back, {made['lead_id']} seq {seq}")

@@ -93,21 +93,36 @@ class Claim:
         self.bounds = {b"owner": int(owner), b"store": int(store)}
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
         self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted, brought = ask
-        if brought and not self.db.exists(key):
-            self.db.hset(key, dict(line.split(b"\t") for line in brought.split(b"\n")))
-            self.db.pexpire(key, remember_ms)
+        if brought:
+            self.bring(dict(line.split(b"\t") for line in brought.split(b"\n")))
         self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
         self.held = self.db.hgetall(key)
         self.seq = int(self.held.get(b"q", 0))
         # a restored lead may have lost its first steps
         self.steps = [self.held.get(b"%d" % seq, b" " * 9).split(b" ") for seq in range(1, self.seq + 1)]
-        self.tried = {each[9].split(b"|")[0] for each in self.steps if each[0] in GIVEN_BACK}
-        self.attempt = int(self.steps[-1][1]) if self.steps else 0
-        self.made, self.ends = [], None
+        self.tried = {
+            each[9].split(b"|")[0]
+            for each in self.steps
+            if each[0] in GIVEN_BACK and not each[7].startswith(b"reservation/")
+        }
+        self.attempt = int(self.steps[-1][1] or 0) if self.steps else 0
+        self.made, self.ends, self.brought = [], None, brought
+
+    def bring(self, fields):
+        """What comes along from another cell; it may have been here before."""
+        there = self.db.hgetall(self.key)
+        if b"to" in there and int(there[b"q"]) < int(fields[b"q"]):
+            self.db.delete(self.key)
+            there = {}
+        if b"q" not in there:
+            self.db.hset(self.key, fields)
+            self.db.pexpire(self.key, self.remember_ms)
 
     def answer(self):
+        if self.steps and self.steps[-1][0] == b"" and b"to" in self.held:
+            return [b"stale", b"", self.seq]
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
-        if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
+        if self.steps and self.differs():
             return [b"conflict", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
@@ -125,6 +140,12 @@ class Claim:
         newest = self.made[-1].split(b" ") if self.made else self.steps[-1] if self.steps else [b""]
         return [result, newest[0], self.seq + bool(self.made), *self.made]
 
+    def differs(self):
+        """Whether the same lead, or version of a reservation, has come with other content."""
+        if self.version is not None:
+            return self.held.get(b"d%d" % self.version, self.digest) != self.digest
+        return (not self.move or self.move.startswith(b"=")) and self.held.get(b"d") != self.digest
+
     @property
     def version(self):
         kind = self.cause.partition(b"|")[0]
@@ -136,10 +157,10 @@ class Claim:
             return False
         return not self.move or (self.version is not None and self.version <= int(self.held.get(b"v", 0)))
 
-    def over_before(self, move):
+    def over_before(self, move, choice=None):
         if not move.startswith(b"="):
             return b"late"
-        self.write(move[1:], b"0", b"0", b"0", b"-", self.choice())
+        self.write(move[1:], b"0", b"0", b"0", b"-", choice or self.choice())
         self.ends = None
         return b"ok"
 
@@ -189,6 +210,9 @@ class Claim:
         if b"to" in self.held:
             return b"stale" if to else b"full" if after else b"nothing"
         if self.wanted and not self.hold(self.wanted):
+            if self.brought:
+                self.over_before(b"=closed", holding(self.steps[-1]))
+                self.hold(b"")
             return b"full"
         return self.step(state, holder, who, (to, again, after, by))
 
@@ -203,16 +227,13 @@ class Claim:
         to, again, after, by = following
         record = self.noted(state, to, holder)
         result = None
-        choice = self.steps[-1][9]
         if to:
-            words = choice.split(b"|")
-            if state != b"waiting":
-                choice = b"|".join((words[0], b"0", words[2]))
+            choice = holding(self.steps[-1])
             self.write(to, self.steps[-1][3] if by == b"k" else by, b"0", b"0", record, choice)
             result = b"ok"
             if again or to in FINAL:
                 self.let_go(state, holder)
-            if to in GIVEN_BACK:
+            if to in GIVEN_BACK and self.version is None:
                 self.tried.add(holder)
             if to in FINAL:
                 self.ends = None
@@ -333,8 +354,11 @@ class Claim:
     def keep(self):
         answers = {b"%d" % (self.seq + n): each for n, each in enumerate(self.made, 1)}
         self.db.hset(self.key, {b"q": b"%d" % (self.seq + len(self.made)), **answers})
+        if self.version is not None:
+            self.db.hset(self.key, {b"d%d" % self.version: self.digest})
         if not self.seq:
-            self.db.hset(self.key, {b"d": self.digest})
+            if self.version is None:
+                self.db.hset(self.key, {b"d": self.digest})
             self.db.pexpire(self.key, self.remember_ms)
         if self.version is not None:
             self.db.hset(self.key, {b"v": b"%d" % self.version})
@@ -345,6 +369,12 @@ class Claim:
             self.db.zrem(self.cell.due, self.whom)
         else:
             self.db.zadd(self.cell.due, self.whom, float(self.ends))
+
+
+def holding(step):
+    """Of a step's choice who holds the lead, and in which store; or where it waits."""
+    words = step[9].split(b"|")
+    return step[9] if step[0] == b"waiting" else b"|".join((words[0], b"0", words[2]))
 
 
 def _room(db, opened, capacity, guide):
@@ -358,11 +388,12 @@ def restore(db, keys, args):
         whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
         held = dict(db.hgetall(key))
         known, its = int(held.get(b"q", 0)), int(seq)
-        other = held.get(seq) != answer or (digest and held.get(b"d") != digest)
+        named = b"d%b" % (_version(answer) or b"")
+        other = held.get(seq) != answer or (digest and held.get(named) != digest)
         if other or known < its:
             if 0 < known <= its:
                 _release(cell, whom, held.get(b"%d" % known, b""))
-            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({b"d": digest} if digest else {}))
+            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({named: digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
         if known <= its and b"to" not in held:
@@ -411,11 +442,14 @@ def _hold_again(cell, key, whom, held, holds):
 
 
 def _raise_version(db, key, held, answer):
+    version = int(_version(answer) or 0)
+    if version > int(held.get(b"v", 0)):
+        db.hset(key, {b"v": b"%d" % version})
+
+
+def _version(answer):
     cause = answer.split(b" ")[7]
-    if cause.startswith(b"reservation/"):
-        version = int(cause.partition(b"|")[0].partition(b"/")[2])
-        if version > int(held.get(b"v", 0)):
-            db.hset(key, {b"v": b"%d" % version})
+    return cause.partition(b"|")[0].partition(b"/")[2] if cause.startswith(b"reservation/") else None
 
 
 def _raise_turns(db, turns, turn):
@@ -432,6 +466,8 @@ def _raise_turns(db, turns, turn):
 
 def _release(cell, whom, answer):
     """Give back what an answer occupies."""
+    if not answer:
+        return
     state, *_, choice = answer.split(b" ")
     if state == b"waiting":
         cell.db.zrem(cell.waiting, choice + b"|" + whom)
@@ -444,10 +480,10 @@ def _release(cell, whom, answer):
 def meet(db, keys, args):
     keep_ms, *asks = args
     out = []
-    for key, (what, lead, window_ms, force) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
+    for key, (what, lead, window_ms, instead) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
         held, _, until_ms = (db.hget(key, what) or b"").rpartition(b"|")
-        if held and held != lead and int(until_ms) > db.now_ms() and force != b"1":
-            out.append(held)
+        if held and held != lead and int(until_ms) > db.now_ms() and held != instead:
+            out.append(b"%b|%d" % (held, max(db.now_ms() - int(until_ms) + int(window_ms), 0)))
             continue
         if held != lead:
             db.hset(key, {what: b"%b|%d" % (lead, db.now_ms() + int(window_ms))})
@@ -466,22 +502,41 @@ def part(db, keys, args):
 
 
 def leave(db, keys, args):
-    waiting, due, *leads = keys
-    out = []
-    now, *asks = args
-    for key, (whom, cell, attempt) in zip(leads, zip(*[iter(asks)] * 3, strict=True), strict=True):
+    now, most, *asks = args
+    here, out, asks = Cell(db, keys[:8], most), [], zip(*[iter(asks)] * 4, strict=True)
+    for key, (whom, cell, attempt, version) in zip(keys[8:], asks, strict=True):
         held = db.hgetall(key)
         words = held.get(held.get(b"q"), b"").split(b" ")
-        early = b"to" not in held and int((words + [b"0"] * 4)[3] or 0) > int(now)
-        if words[0] != b"waiting" or words[1] != attempt or early:
+        if version:
+            leaves = b"to" in held or int(version) > int(held.get(b"v", 0))
+            leaves = leaves and words[0] not in {b"", *FINAL}
+        else:
+            early = b"to" not in held and int((words + [b"0"] * 4)[3] or 0) > int(now)
+            leaves = words[0] == b"waiting" and words[1] == attempt and not early
+        if not leaves:
             out.append([])
             continue
         if b"to" not in held:
             db.hset(key, {b"to": cell})
-        db.zrem(waiting, words[-1] + b"|" + whom)
-        db.zrem(due, whom)
+        db.zrem(here.due, whom)
+        _release(here, whom, held[held[b"q"]])
+        for slot in held.get(b"h", b"").split():
+            db.zrem(here.slots, slot + b"|" + whom)
         out.append([part for field in db.hgetall(key).items() for part in field])
+    here.tell()
     return out
+
+
+def arrive(db, keys, args):
+    keep_ms, *asks = args
+    shrunk = 0
+    for key, to, seq in zip(keys, asks[::2], asks[1::2], strict=True):
+        if (db.hget(key, b"q"), db.hget(key, b"to")) == (seq, to):
+            db.delete(key)
+            db.hset(key, {b"q": seq, b"to": to})
+            db.pexpire(key, keep_ms)
+            shrunk += 1
+    return shrunk
 
 
 def waiters(db, keys, args):
@@ -668,6 +723,7 @@ def set_capacity(db, keys, args):
 SCRIPTS = {
     each.__name__: each
     for each in (
+        arrive,
         bind,
         changes,
         claim,
