@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 REFERENCE_TOPICS: tuple[Topic, ...] = (STORES, GUIDES, PRESENCE, MEMBERS, POLICIES)
 
-#: Versions and times have at most 16 digits.
+#: Versions and times have at most 16 digits; set_capacity.lua tells the presence by the last 16.
 _PAST_VERSIONS = 10**16
 
 #: Columns are laid out anew when more of their rows than this share were left behind.

@@ -22,7 +22,7 @@ from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
 from topics.bindings import Binding
-from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, RESPONSES
+from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, PRESENCE, RESPONSES
 from topics.codec import encode
 
 STATES = get_args(State)
@@ -577,6 +577,31 @@ def test_a_guide_silent_so_many_times_running_is_paused_and_told_and_back_by_pre
         await world.put(lead("c"))
         assert world.state("c").startswith("waiting")
         await world.wait(10)
+        assert world.state("c").startswith("waiting")
+        await world.put(presence("g", "online", world.arbiter.now))
+        await world.tick()
+        assert world.state("c") == "offered g"
+
+    live(server, story, guide("g"))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [store(version=5, name="renamed"), guide("g", version=5, capacity=3), None],
+    ids=["store", "guide", "gone"],
+)
+def test_an_edit_of_a_guide_or_a_store_ends_no_pause(server, edit):
+    """Nor does an older presence: only who tells anything new of themselves is back."""
+
+    async def story(world):
+        await world.put(presence("g", "online", BEGIN_MS - 5))
+        for name in ("a", "b"):
+            await world.put(lead(name))
+            await world.wait(10)
+            await world.say("withdrawn", name)
+        await (world.put(edit) if edit is not None else world.remove(PRESENCE, "b/g"))
+        await world.put(lead("c"))
+        await world.wait(5)
         assert world.state("c").startswith("waiting")
         await world.put(presence("g", "online", world.arbiter.now))
         await world.tick()

@@ -711,7 +711,7 @@ def set_capacity(db, keys, args):
             db.hset(capacity, {guide: version + b":" + room})
             taken += 1
             record = db.hget(records, guide)
-            if record and known not in {None, version} and int(record.split(b",")[5]):
+            if record and known and int(known[-16:]) < int(version[-16:]) and int(record.split(b",")[5]):
                 *shares, _, _, at = record.split(b",")
                 db.hset(records, {guide: b",".join((*shares, b"0", b"0", at))})
                 cell.touched.add(guide)
