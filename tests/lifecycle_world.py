@@ -170,6 +170,14 @@ class LifecycleWorld:
         held = await self.redis.hget(keys.journey("b", "m", "lead", lead_id), field)
         return orjson.loads(held)["outcome"] if held else None
 
+    async def restore(self):
+        """What a recovery does with a Redis that has lost everything."""
+        everything = Projector(self.arbiter, lambda: self.reference.roster, lambda: 2**63)
+        await everything.project(self.log[ASSIGNMENTS.name], overrule=True)
+        self.reference.untell()
+        self._marked.clear()
+        await self.refresh()
+
     # -- what the log says
 
     def story(self, lead_id="l"):
