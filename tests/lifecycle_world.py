@@ -95,7 +95,7 @@ class LifecycleWorld:
             LEADS.name: lambda records: self.flow.route(LEADS, records),
             RESERVATIONS.name: lambda records: self.flow.route(RESERVATIONS, records),
             RESPONSES.name: self.flow.follow,
-            ASSIGNMENTS.name: self.projector.project,
+            ASSIGNMENTS.name: lambda records: self.projector.project(records),
         }
 
     def another_workers_timers(self):
