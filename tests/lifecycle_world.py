@@ -95,7 +95,7 @@ class LifecycleWorld:
             LEADS.name: lambda records: self.flow.route(LEADS, records),
             RESERVATIONS.name: lambda records: self.flow.route(RESERVATIONS, records),
             RESPONSES.name: self.flow.follow,
-            ASSIGNMENTS.name: lambda records: self.projector.project(records),
+            ASSIGNMENTS.name: lambda records: self.projector.project(records),  # noqa: PLW0108 - the one of now
         }
 
     def another_workers_timers(self):
