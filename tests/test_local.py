@@ -295,11 +295,12 @@ async def test_real_kafka_keeps_its_records_and_its_address_over_a_crash(real_ka
     assert (real_kafka.url, record.value) == (url, b"value")
 
 
+@pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize("ci", ["", "true"])
-def test_missing_real_parts_are_said_in_one_line_and_fail_in_ci(ci):
+def test_missing_real_parts_are_said_in_one_line_and_fail_in_ci(ci, processes):
     test = f"{__file__}::{test_redis_is_the_tests_own_and_comes_back_empty_after_a_crash.__name__}"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-n", str(processes), "-p", "no:cacheprovider", test],
         env={"PATH": "", "CI": ci},
         capture_output=True,
         text=True,
