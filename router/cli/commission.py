@@ -52,6 +52,7 @@ def show(order: str, brand: str, *, as_json: bool) -> None:
         settings = Settings.from_env()
         waits = asyncio.run(parked(settings.redis_url, brand, order)) if settings.redis_url else ()
         early = "".join(f"; its refund {each.refund.refund_id} came before it and waits" for each in waits)
+        early += "; it is disputed already" if order in book.disputes else ""
         nothing(book, f"order {order} is not in the book of brand {brand}{early}", as_json=as_json)
         return
     tell(told, lambda: words(told), as_json=as_json)

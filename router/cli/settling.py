@@ -92,7 +92,8 @@ def pay(period: str, whom: tuple[str, ...], brand: str, actor: str | None) -> No
 def dispute(order: str, reason: str, brand: str, actor: str | None) -> None:
     """Freeze ORDER: nothing of it is earned, settled or paid until it is released."""
     command = _command("dispute", brand, actor, order_id=order, reason=reason)
-    _known(brand, order)
+    if not _in_book(extract(brand, (order,)), order):
+        click.echo(f"order {order} is not in the book of brand {brand}: frozen when it comes", err=True)
     _send(command)
 
 
@@ -105,7 +106,7 @@ def dispute(order: str, reason: str, brand: str, actor: str | None) -> None:
 def release(order: str, reason: str | None, brand: str, actor: str | None) -> None:
     """Let ORDER go on after a dispute."""
     command = _command("release", brand, actor, order_id=order, reason=reason)
-    if order not in _known(brand, order).disputes:
+    if order not in extract(brand, (order,)).disputes:
         raise Trouble(f"order {order} of brand {brand} is not disputed", 1)
     _send(command)
 
@@ -194,11 +195,8 @@ def _command(kind: str, brand: str, actor: str | None, **more: Any) -> LedgerCom
         raise ConfigError(f"{place}: {what}" if place else what) from None
 
 
-def _known(brand: str, order: str) -> Extract:
-    book = extract(brand, (order,))
-    if not any(posting.order_id == order for posting in book.postings):
-        raise Trouble(f"order {order} is not in the book of brand {brand}", 1)
-    return book
+def _in_book(book: Extract, order: str) -> bool:
+    return any(posting.order_id == order for posting in book.postings)
 
 
 def _send(command: LedgerCommand) -> None:

@@ -127,5 +127,6 @@ def _verified(expected: Replay, wrong: dict[str, str] | None) -> Verified:
             ledger.imbalance_fen,
         )
         for brand, ledger in sorted(expected.books.ledgers.items())
+        if ledger.postings
     }
     return Verified(brands, tuple(Difference(*fault) for fault in expected.books.faults), wrong)

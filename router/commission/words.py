@@ -45,9 +45,9 @@ def story(told: Story) -> list[str]:
         f"  shared by rule {rule['name']} ({rule['kind']}) of policy version {terms['version']}",
         f"  can be given back for {days} days, until {date(told.vests_ms)}",
         "",
-        "as the group settles today",
+        "as the group settles today (the base)",
         *_table(map(_part, told.base)),
-        "after the split",
+        "after the split (the overlay)",
         *_table(map(_part, told.shared)),
     ]
     if told.refunds:
@@ -67,8 +67,7 @@ def story(told: Story) -> list[str]:
 
 
 def _part(each: Part) -> tuple[str, ...]:
-    percent = f"{each.bp // 100}.{each.bp % 100:02} %"
-    return (f"{each.party} ({each.role})", yuan(each.fen), percent, each.why)
+    return (f"{each.party} ({each.role})", yuan(each.fen), each.why)
 
 
 def _holding(each: Holding) -> tuple[str, ...]:
@@ -220,18 +219,19 @@ def plain(text: str) -> str:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns as wide as they need to be, amounts to the right; the last one as it comes."""
+    """Columns as wide as they need to be, amounts to the right."""
     cells = [[plain(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)][:-1]
-    out = []
-    for row in cells:
-        told = [
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths[-1:] = [widths[-1] if _is_amount(cells[-1][-1]) else 0] if widths else []
+    return [
+        "  "
+        + "  ".join(
             cell.rjust(width) if _is_amount(cell) else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=False)
-        ]
-        out.append("  " + "  ".join([*told, row[-1]]).rstrip())
-    return out
+            for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
 
 
 def _is_amount(cell: str) -> bool:
-    return cell.removesuffix(" %").replace(",", "").replace(".", "").lstrip("-").isdigit()
+    return cell.replace(",", "").replace(".", "").lstrip("-").isdigit()

@@ -159,16 +159,14 @@ def vests_ms(inputs: Mapping[str, Any]) -> int:
 def not_yet(
     held: Balance,
     those: Sequence[Posting],
-    dispute: LedgerCommand | None,
     since: str,
     now_ms: int,
+    *,
+    frozen: bool,
 ) -> str:
     """Why what somebody has of an order is not paid, by the postings of the order until then; '' if it is."""
     waits = [place for place in _THEN if getattr(held, place)]
-    told = [_waits(place, those, since, now_ms, frozen=dispute is not None) for place in waits]
-    if dispute is not None and waits:
-        why = f": {dispute.reason}" if dispute.reason else ""
-        told.insert(0, f"disputed by {dispute.actor} on {date(dispute.occurred_at_ms)}{why}")
+    told = [_waits(place, those, since, now_ms, frozen=frozen) for place in waits]
     if held.receivable:
         told.append("it was paid and then given back: to be returned")
     return "; ".join(told)
@@ -177,6 +175,13 @@ def not_yet(
 def date(at_ms: int) -> str:
     """A time in words."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _disputed(dispute: LedgerCommand | None, held: Balance) -> str:
+    if dispute is None or not any(getattr(held, place) for place in _THEN):
+        return ""
+    why = f": {dispute.reason}" if dispute.reason else ""
+    return f"disputed by {dispute.actor} on {date(dispute.occurred_at_ms)}{why}"
 
 
 def _waits(place: str, those: Sequence[Posting], since: str, now_ms: int, *, frozen: bool) -> str:
@@ -211,6 +216,7 @@ def _lines(
                 continue  # the split gave all of it to others at once
             moved = _moved(each for each in those if period in {None, each.period})[role, party]
             dispute = disputes.get(order_id)
+            waits = not_yet(held, those, book.since, now_ms, frozen=dispute is not None)
             yield Line(
                 order_id=order_id,
                 kind="adjustment" if first.kind == "adjust" else "sale",
@@ -224,7 +230,7 @@ def _lines(
                 state=held.words or "given back",
                 disputed=dispute is not None,
                 not_yet=_since(held, (role, party), later.get(order_id, ()))
-                or not_yet(held, those, dispute, book.since, now_ms),
+                or "; ".join(filter(None, (_disputed(dispute, held), waits))),
                 why=_why(first, role, party),
             )
 

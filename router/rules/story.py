@@ -109,9 +109,9 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
             entitled_fen=entitled.get((role, party), 0),
             balance=(has := held.get((role, party), Balance())),
             state=has.words or "nothing left",
-            not_yet=not_yet(has, those, dispute, book.since, now_ms),
+            not_yet=not_yet(has, those, book.since, now_ms, frozen=dispute is not None),
         )
-        for role, party in {**entitled, **held}
+        for role, party in sorted({**entitled, **held}, key=lambda each: (-entitled.get(each, 0), each))
         if (role, party) in entitled or held[role, party].words
     )
     about = [each for each in book.postings if each.inputs.get("about") == order_id]
@@ -140,7 +140,7 @@ def _parts(shares: Sequence[Share], whole: int) -> tuple[Part, ...]:
         Part(
             each.role, each.party, each.fen, (2 * _WHOLE_BP * each.fen + whole) // (2 * whole or 1), each.why
         )
-        for each in shares
+        for each in sorted(shares, key=lambda share: (-share.fen, share.role, share.party))
     )
 
 
