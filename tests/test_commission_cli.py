@@ -27,6 +27,7 @@ from router.state import keys
 from router.topology import ensure_topics
 from tests.ledger_world import DAY_MS, NEXT, PERIOD, RULES, book_of, line, refund, sale
 from tests.lifecycle_world import TOML, guide, policy, store
+from tests.parts import RealRedis
 from tests.world import World
 from topics.bindings import Binding
 from topics.catalog import BINDINGS, COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS, POLICIES, STORES
@@ -486,10 +487,13 @@ def test_nobody_at_work_is_told_within_the_wait(desk):
 # --- with a worker -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def shop(embedded_kafka):
+@pytest.fixture(scope="module", params=["embedded", pytest.param("real", marks=pytest.mark.real)])
+def shop(request):
     """A worker with a book: one sale whose rights window is over, one that is fresh."""
-    with EmbeddedRedis() as redis, World(embedded_kafka.url, redis.url, f"w{uuid4().hex[:12]}.") as world:
+    kafka = None if request.param == "embedded" else request.getfixturevalue("real_kafka")
+    redis_type = RealRedis if kafka else EmbeddedRedis
+    kafka = kafka or request.getfixturevalue("embedded_kafka")
+    with redis_type() as redis, World(kafka.url, redis.url, f"w{uuid4().hex[:12]}.") as world:
         boss = guide("boss", capacity=0, role="manager")
         people = [guide(name, capacity=5) for name in ("g1", "g2")]
         rules = policy(toml=TOML + RULES)

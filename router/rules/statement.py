@@ -203,7 +203,8 @@ def _waits(place: str, those: Sequence[Posting], since: str, now_ms: int, *, fro
 def _lines(
     book: Extract, postings: Sequence[Posting], party: str, period: str | None, now_ms: int
 ) -> Iterable[Line]:
-    disputes, later = (
+    since, disputes, later = (
+        book.since,
         book.disputes,
         orders_of(each for each in book.postings if period and each.period > period),
     )
@@ -216,7 +217,7 @@ def _lines(
                 continue  # the split gave all of it to others at once
             moved = _moved(each for each in those if period in {None, each.period})[role, party]
             dispute = disputes.get(order_id)
-            waits = not_yet(held, those, book.since, now_ms, frozen=dispute is not None)
+            waits = not_yet(held, those, since, now_ms, frozen=dispute is not None)
             yield Line(
                 order_id=order_id,
                 kind="adjustment" if first.kind == "adjust" else "sale",

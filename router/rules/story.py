@@ -101,7 +101,7 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
     left = sold - sum(each.commission_fen for each in back)
     dispute = book.disputes.get(order_id)
     entitled = {(each.role, each.party): each.fen for each in shared(inputs, left)}
-    held = balances(those)
+    held, since = balances(those), book.since
     holdings = tuple(
         Holding(
             role=role,
@@ -109,7 +109,7 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
             entitled_fen=entitled.get((role, party), 0),
             balance=(has := held.get((role, party), Balance())),
             state=has.words or "nothing left",
-            not_yet=not_yet(has, those, book.since, now_ms, frozen=dispute is not None),
+            not_yet=not_yet(has, those, since, now_ms, frozen=dispute is not None),
         )
         for role, party in sorted({**entitled, **held}, key=lambda each: (-entitled.get(each, 0), each))
         if (role, party) in entitled or held[role, party].words
