@@ -20,11 +20,18 @@ from msgspec.structs import replace
 from router.cli import main
 from router.commission import words
 from router.local import EmbeddedRedis
+from router.rules.entitlement import shared
+from router.rules.entries import give_back, sell
 from router.rules.extract import Extract
-from router.rules.postings import identity
+from router.rules.postings import Page, identity, numbered
+from router.rules.proof import idle
+from router.rules.standing import UNKNOWN, Refund
 from router.rules.statement import statement
+from router.rules.story import story
 from router.state import keys
 from router.topology import ensure_topics
+from tests.commission_world import proof
+from tests.commission_world import sale as inputs_with
 from tests.ledger_world import DAY_MS, NEXT, PERIOD, RULES, book_of, line, refund, sale
 from tests.lifecycle_world import TOML, guide, policy, store
 from tests.parts import RealRedis
@@ -181,7 +188,25 @@ def test_show_tells_where_the_money_lies_and_why_it_is_not_paid(desk, order_id, 
 def test_show_tells_a_dispute_with_its_reason(desk):
     assert "frozen: disputed by ann on" in (said := desk.run("show", "frozen"))
     assert "who served?" in said
-    assert all(each.isprintable() for each in said.splitlines()), "text from outside moves no cursor"
+
+
+def test_text_from_outside_stays_on_its_line_and_moves_no_cursor(desk):
+    told = words.story(story(extract_of(desk, "b"), "frozen", 0))
+    assert all(each.isprintable() for each in told)
+    assert any("who served? [2J" in each for each in told)
+
+
+def test_show_names_who_holds_what_is_not_theirs(desk):
+    def to_another(value):
+        posting = orjson.loads(value)
+        if posting["kind"] == "overlay" and posting["order_id"] == "settled":
+            [mine] = [each for each in posting["lines"] if each["party"] == "g2"]
+            mine["party"] = "g3"
+        return orjson.dumps(posting)
+
+    said = desk.run("show", "settled", prefix=desk.tampered(to_another), status=1)
+    assert "WRONG: g3 (server) has 150 fen, not 0" in said
+    assert "WRONG: g2 (server) has 0 fen, not 150" in said
 
 
 def test_show_tells_what_was_paid_and_is_owed_back(desk):
@@ -193,7 +218,6 @@ def test_show_tells_what_was_paid_and_is_owed_back(desk):
 def test_an_order_that_is_not_there_is_told_with_the_refund_that_waits_for_it(desk):
     assert desk.run("show", "nothing") == "order nothing is not in the book of brand b\n"
     assert "its refund early came before it and waits" in desk.run("show", "never")
-    assert "LEAD_ROUTER_TOPIC_PREFIX" in desk.run("show", "part", prefix="nobody.")
     assert desk.json("show", "nothing") is None
 
 
@@ -276,6 +300,38 @@ def test_an_extract_by_a_name_gives_the_same_statement_as_the_whole_book(desk):
             assert statement(named, name, period, 0) == statement(whole, name, period, 0)
             assert (name == "East") == (not statement(named, name, None, 0).lines)
     assert len(extract_of(desk, "b", ("g3",)).postings) < len(extract_of(desk, "b").postings)
+
+
+def book_with(*drafts):
+    book = Extract("b")
+    for seq, draft in enumerate(drafts, 1):
+        book.posting(numbered(draft.body, seq))
+    return book
+
+
+def test_who_is_paid_by_the_base_and_keeps_nothing_has_no_line():
+    inputs = inputs_with(proof("binding", "g1", 100), rule={"kind": "winner_served"}, served_by="g2",
+                         base_order=["owner"])  # fmt: skip
+    book = book_with(*sell(Page("b", "", 8), UNKNOWN, inputs).postings)
+    assert statement(book, "g1", None, 0).lines == ()
+    [mine] = statement(book, "g2", None, 0).lines
+    assert mine.balance.pending == 10_000
+
+
+def test_income_without_action_is_what_remains_of_it_after_refunds_to_the_fen():
+    """Of many small sales: what was given back is not split again."""
+    page, drafts, remaining = Page("b", "", 8), [], 0
+    rule = {"kind": "fixed_by_role", "shares": {"owner": 3333, "server": 3333, "store": 3334}}
+    for fen in range(3, 60):
+        inputs = inputs_with(proof("binding", "g1", 100), rule=rule, served_by="g2", store_id="s1", fen=fen,
+                             order_id=f"o{fen}", base_order=["owner"])  # fmt: skip
+        sold = sell(page, UNKNOWN, inputs)
+        back = give_back(page, sold.standing, inputs, Refund("r", 2, 20), inputs["order"]["occurred_at_ms"])
+        drafts += [*sold.postings, *back.postings]
+        remaining += sum(each.fen for each in shared(inputs, fen - 2) if each.party == "g1")
+    book = book_with(*drafts)
+    [row] = idle(book.postings[0].period, book.postings)
+    assert (row.today, row.split) == (sum(range(1, 58)), remaining)
 
 
 def test_a_word_that_json_escapes_finds_its_postings():
@@ -380,7 +436,6 @@ def test_verify_works_out_every_posting_and_finds_no_difference(desk):
     assert [seal["period"] for seal in told["brands"]["b"]["seals"]] == [PERIOD]
     assert f"verify: ok, {postings} postings worked out again, difference zero" in desk.run("verify")
     assert "not compared" in desk.run("verify", redis=False)
-    assert "the book is empty" in desk.run("verify", prefix="nobody.", redis=False)
 
 
 def posting_of(value, kind, order_id):
@@ -449,6 +504,17 @@ def test_verify_names_a_balance_in_redis_that_is_not_what_the_postings_come_to(d
 )
 def test_what_is_wrong_with_an_argument_is_said_by_its_name(desk, options, what):
     assert what in desk.run(*options, status=2)
+
+
+def test_a_book_without_postings_is_told_and_one_that_is_not_there_is_refused(desk):
+    """Who only reads creates no topic."""
+    prefix = f"c{uuid4().hex[:12]}."
+    for options in (("show", "part"), ("statement", "g2"), ("prove", "--period", PERIOD), ("verify",)):
+        said = desk.run(*options, prefix="nobody.", redis=False, status=2)
+        assert "there is no topic nobody.leads: is LEAD_ROUTER_TOPIC_PREFIX right?" in said
+    copied({}, desk.kafka.url, prefix)
+    assert "no posting at all is there yet" in desk.run("show", "part", prefix=prefix, redis=False)
+    assert "the book is empty" in desk.run("verify", prefix=prefix, redis=False)
 
 
 def test_no_broker_is_named():

@@ -72,7 +72,7 @@ def nothing(book: Extract, what: str, *, as_json: bool) -> None:
     if as_json:
         click.echo("null")
         return
-    empty = "; no posting at all is there: is LEAD_ROUTER_TOPIC_PREFIX right?" if not book.records else ""
+    empty = "; no posting at all is there yet" if not book.records else ""
     click.echo(what + empty)
 
 

@@ -158,7 +158,7 @@ def verify(*, as_json: bool) -> None:
     url = kafka_url(settings)
     told = with_progress(lambda show: verify(url, settings.redis_url, settings, show))
     if not told.brands and told.ok and not as_json:
-        click.echo("the book is empty: is LEAD_ROUTER_TOPIC_PREFIX right?")
+        click.echo("the book is empty: nothing was posted yet")
     else:
         tell(told, lambda: verified(told), as_json=as_json, ok=told.ok)
     sys.exit(0 if told.ok else 1)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from router.rules.extract import Extract
     from topics.commissions import LedgerCommand
 
+#: An extract of the seals alone.
+_SEALS = ("close",)
 actor_option = click.option("--actor", help="Who asks for it; the name you are logged in with by default.")
 
 
@@ -40,7 +42,7 @@ def close(period: str, brand: str, actor: str | None, wait: float) -> None:
     check_ids(brand=brand)
     check_period(period)
     command = _command("close", brand, actor, period=period)
-    book = extract(brand, (period,))
+    book = extract(brand, _SEALS)
     settings = Settings.from_env()
     if (before := book.seals.get(period)) is not None:
         click.echo(f"{period} of brand {brand} was closed before: {_seal(before.inputs)}")
@@ -77,7 +79,7 @@ def pay(period: str, whom: tuple[str, ...], brand: str, actor: str | None) -> No
     check_period(period)
     lines = [_line(["settled", *_split("to", each, "ROLE:PARTY"), "0"]) for each in whom]
     command = _command("pay", brand, actor, period=period, lines=lines)
-    since = extract(brand, (period,)).since
+    since = extract(brand, _SEALS).since
     if period >= since:
         raise Trouble(f"period: {period} of brand {brand} is not closed, nothing of it can be paid", 1)
     _send(command)

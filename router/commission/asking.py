@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 async def send(kafka_url: str, settings: Settings, command: LedgerCommand) -> None:
     """Publish a command; the broker has it when this returns."""
     prefix = settings.topic_prefix
-    await ensure_topics(kafka_url, prefix, settings.partitions)
+    await ensure_topics(kafka_url, prefix, settings.partitions, create=False)
     async with producing(kafka_url, prefix, (LEDGER_COMMANDS,)) as publisher:
         key, value = key_of(LEDGER_COMMANDS, command), encode(command)
         await publisher.publish([outgoing(publisher, prefix, LEDGER_COMMANDS, key, value)])
@@ -48,7 +48,7 @@ async def ask(
     """Publish a command and wait for the posting that answers it, or for its refusal, ``wait_s`` at most."""
     await send(kafka_url, settings, command)
     prefix = settings.topic_prefix
-    counts = await ensure_topics(kafka_url, prefix, settings.partitions)
+    counts = await ensure_topics(kafka_url, prefix, settings.partitions, create=False)
     names = (prefix + COMMISSIONS.name, prefix + DEAD_LETTERS.name)
     feed = Feed(
         bootstrap(kafka_url), {name: counts[name] for name in names}, command.occurred_at_ms - _BEHIND_MS

@@ -31,7 +31,7 @@ async def extract(
 ) -> Extract:
     """The postings of a brand that say one of the names (with none: all of them), and its disputes."""
     prefix = settings.topic_prefix
-    counts = await ensure_topics(kafka_url, prefix, settings.partitions)
+    counts = await ensure_topics(kafka_url, prefix, settings.partitions, create=False)
     book, done = Extract(brand, names), 0
     takes = {prefix + COMMISSIONS.name: book.posting, prefix + LEDGER_COMMANDS.name: book.command}
     feed = Feed(bootstrap(kafka_url), {name: counts[name] for name in takes})
@@ -89,7 +89,7 @@ async def verify(kafka_url: str, redis_url: str | None, settings: Settings, prog
     Where workers post meanwhile the log is read again, until both were read at one point.
     """
     prefix = settings.topic_prefix
-    counts = await ensure_topics(kafka_url, prefix, settings.partitions)
+    counts = await ensure_topics(kafka_url, prefix, settings.partitions, create=False)
     groups = (REFERENCE_TOPICS, BOOK_TOPICS)
     if redis_url is None:
         return _verified(await replay(kafka_url, prefix, counts, progress, groups), None)
