@@ -71,11 +71,14 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """``redis``: key to what is wrong with it, None if no Redis was named."""
+    """``redis``: key to what is wrong with it, None if no Redis was named; ``moving``: it was written to
+    all the while, so that what differs may only be newer than the log was.
+    """
 
     brands: dict[str, Counted]
     faults: tuple[Difference, ...]
     redis: dict[str, str] | None
+    moving: bool = False
 
     @property
     def ok(self) -> bool:
@@ -101,10 +104,11 @@ async def verify(kafka_url: str, redis_url: str | None, settings: Settings, prog
                 key: wanted for key, wanted in expected.contents.items() if keys.is_of_money(key)
             }
             wrong = await differences(expected, scripts, progress, cells="money")
-            if not wrong or tries == _TRIES_MAX or not await _moves(scripts, expected):
+            moving = bool(wrong) and await _moves(scripts, expected)
+            if not moving:
                 break
-            await asyncio.sleep(1)
-        return _verified(expected, wrong)
+            await asyncio.sleep(tries)
+        return _verified(expected, wrong, moving=moving)
     finally:
         await scripts.close()
 
@@ -118,7 +122,7 @@ async def _moves(scripts: Scripts, expected: Replay) -> bool:
     )
 
 
-def _verified(expected: Replay, wrong: dict[str, str] | None) -> Verified:
+def _verified(expected: Replay, wrong: dict[str, str] | None, *, moving: bool = False) -> Verified:
     brands = {
         brand: Counted(
             len(ledger.postings),
@@ -129,4 +133,4 @@ def _verified(expected: Replay, wrong: dict[str, str] | None) -> Verified:
         for brand, ledger in sorted(expected.books.ledgers.items())
         if ledger.postings
     }
-    return Verified(brands, tuple(Difference(*fault) for fault in expected.books.faults), wrong)
+    return Verified(brands, tuple(Difference(*fault) for fault in expected.books.faults), wrong, moving)

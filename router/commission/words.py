@@ -210,6 +210,10 @@ def verified(told: Verified) -> list[str]:
     else:
         keys = f", {len(told.redis):,} keys of redis" if told.redis else ""
         out.append(f"verify: FAILED, {len(told.faults):,} differences in {count:,} postings{keys}")
+    if told.moving:
+        out.append(
+            "redis holds postings that the log did not have: let the workers be idle, then run it again"
+        )
     return [plain(each) for each in out]
 
 
