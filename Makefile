@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench-stream bench-scoring simulate faults schemas lock clean
+.PHONY: help setup demo test check bench-stream bench-scoring bench-money simulate faults schemas lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-scoring: .venv/.bench ## Measure the ranking core beside its peers: ARGS="
 	@echo "Installing what the ranking core is compared with ..."
 	@$(PIP) install --require-hashes --requirement requirements-bench.lock
 	@touch $@
+
+bench-money: $(INSTALLED) ## Put a million orders with refunds through the pure core of commission: ARGS="--orders n --seed n"
+	@$(BIN)/python -m bench.money $(ARGS)
 
 simulate: $(INSTALLED) ## Replay one run of the simulator, with a trace: SEED=n
 	@$(BIN)/python -m tests.simulation $(SEED)

@@ -63,31 +63,35 @@ class BookReplay:
     def finish(self, now_ms: int, opened: Sequence[str]) -> dict[str, Any]:
         """Every key of the books and what it should hold; ``opened``: brands whose book is open, if empty."""
         self._book.finish()
-        contents: dict[str, Any] = {}
-        for brand in {*opened, *self.ledgers}:
-            contents |= _contents(brand, self.ledgers.get(brand, Ledger()), now_ms)
         for (brand, order_id), waiting in self._refunds.items():
-            if brand not in opened or order_id in self.ledgers.get(brand, Ledger()).standings:
-                continue
-            standing = replace(UNKNOWN, parked=tuple(waiting.values()))
-            due_ms = standing.scores[0] or 0
-            if due_ms > now_ms:  # or else they were told that no order came
-                contents[keys.order(brand, order_id)] = {"s": text_of(standing).encode()}
-                contents.setdefault(keys.vesting(brand), {})[order_id] = due_ms
+            standings = self.ledgers.setdefault(brand, Ledger()).standings
+            standing = standings.get(order_id, UNKNOWN)
+            if not standing.digest:
+                waits = replace(standing, parked=tuple(waiting.values()))
+                if (waits.scores[0] or 0) > now_ms:  # or else they were told that no order came
+                    standings[order_id] = waits
+        contents: dict[str, Any] = {}
+        for brand in opened:  # nobody posts to the book of a brand without a store
+            contents |= _contents(brand, self.ledgers.get(brand, Ledger()), now_ms)
         return contents
 
 
-def _contents(brand: str, ledger: Ledger, now_ms: int) -> dict[str, Any]:
+def _head(ledger: Ledger, now_ms: int) -> dict[str, bytes]:
     head = {keys.MARK: b"%d" % now_ms}
     if ledger.last_seq:
         head["seq"] = b"%d" % ledger.last_seq
     if ledger.since:
         head["open"] = ledger.since.encode()
     head |= {f"n|{period}": b"%d" % len(entries) for period, entries in ledger.chains.items()}
-    head |= {f"seal|{period}": msgspec.json.encode(seal) for period, seal in ledger.seals.items()}
-    out: dict[str, Any] = {keys.book_head(brand): head}
+    return head | {f"seal|{period}": msgspec.json.encode(seal) for period, seal in ledger.seals.items()}
+
+
+def _contents(brand: str, ledger: Ledger, now_ms: int) -> dict[str, Any]:
+    out: dict[str, Any] = {keys.book_head(brand): _head(ledger, now_ms)}
     waits: tuple[dict[str, int], ...] = ({}, {}, {})
     for name, standing in ledger.standings.items():
+        if standing == UNKNOWN:
+            continue
         inputs = ledger.inputs.get(name)
         fields = {"s": text_of(standing).encode()}
         out[keys.order(brand, name)] = fields | ({} if inputs is None else {"i": orjson.dumps(inputs)})

@@ -158,22 +158,21 @@ def book_of(server, story, *events, rules=RULES):
         try:
             await scripts.redis.flushall()
             world = LedgerWorld(scripts)
-            people = [guide(name, capacity=5) for name in ("g1", "g2", "g3")]
-            boss = guide("boss", capacity=0, role="manager")
-            bound = Binding(
-                command_id="bound",
-                member_id="m",
-                brand="b",
-                occurred_at_ms=BEGIN_MS - DAY_MS,
-                kind="bind",
-                guide_id="g1",
-            )
-            await world.put(policy(toml=TOML + rules), store(region="East"), *people, boss, bound, *events)
+            await world.put(*book_events(rules), *events)
             await story(world)
         finally:
             await scripts.close()
 
     asyncio.run(whole())
+
+
+def book_events(rules):
+    """The store, its guides g1 to g3, its manager; the member is bound to g1."""
+    people = [guide(name, capacity=5) for name in ("g1", "g2", "g3")]
+    boss = guide("boss", capacity=0, role="manager")
+    when = {"occurred_at_ms": BEGIN_MS - DAY_MS, "kind": "bind", "guide_id": "g1"}
+    bound = Binding(command_id="bound", member_id="m", brand="b", **when)
+    return policy(toml=TOML + rules), store(region="East"), *people, boss, bound
 
 
 def sale(order_id="o", commission_fen=1000, **more):

@@ -154,6 +154,14 @@ def test_numscript_leftover_fen_do_not_go_to_the_first_listed():
     assert all(900 < count < 1100 for count in got.values())
 
 
+def test_a_single_fen_goes_to_each_as_often_as_its_weight_says():
+    """A tenth and nine tenths of it: 300 of 3000, give or take five deviations of 16."""
+    weights = {("server", "p"): 1, ("owner", "q"): 9}
+    lots = [Lot(weights, f"o{number}") for number in range(3000)]
+    got = sum(dict(zip(lot.keys, lot.of(1), strict=True))["server", "p"] for lot in lots)
+    assert 220 < got < 380
+
+
 def test_numscript_without_the_lot_one_party_gets_every_odd_fen(monkeypatch):
     def largest_remainder(lot, fen):
         ends = [0, *lot._ends]

@@ -335,9 +335,22 @@ def test_a_dispute_freezes_its_posting_alone_until_it_is_released(server):
 def test_a_dispute_about_nothing_is_told_so(server):
     async def story(world):
         await world.command("dispute", posting_id="b000")
-        await world.command("dispute", order_id="nobody")
         await world.command("dispute")
-        assert world.dead_letters() == ["unknown"] * 3
+        assert world.dead_letters() == ["unknown"] * 2
+
+    book_of(server, story)
+
+
+def test_a_dispute_before_its_order_freezes_it_as_it_comes(server):
+    async def story(world):
+        await world.command("dispute", order_id="o")
+        await world.put(refund("r", 500), sale())
+        await world.days(8)
+        assert sum(world.balances("pending").values()) == 500
+        assert await world.differences() == ({}, [])
+        await world.command("release", order_id="o")
+        await world.tick()
+        assert sum(world.balances("earned").values()) == 500
 
     book_of(server, story)
 

@@ -1,7 +1,8 @@
-"""A death between any two steps, a Redis that forgets, a log that was tampered with: one posting, or its name."""
+"""A death between any two steps, a Redis that forgets, a log tampered with: one posting, or its name."""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 
 import orjson
@@ -135,8 +136,6 @@ def test_m5_the_script_gives_a_repeat_the_bytes_that_it_keeps_and_refuses_other_
 
 def test_two_workers_with_the_same_orders_post_them_once(server):
     async def story(world):
-        import asyncio
-
         for number in range(20):
             world._append(ORDERS.name, b"m", world.encoded(sale(f"o{number}")))
             world._append(ORDERS.name, b"m", world.encoded(refund("r", 500, f"o{number}")))

@@ -19,7 +19,10 @@ _BITS = 64
 
 
 class Lot:
-    """Weights that any amounts can be allotted by; ``seed`` names the draw, the listing never matters."""
+    """Weights that any amounts can be allotted by; ``seed`` names the draw, the listing never matters.
+
+    ``keys`` and ``weights`` are in the order drawn, ``total`` is the sum of the weights.
+    """
 
     def __init__(self, weights: Mapping[Key, int], seed: str) -> None:
         """Weights are >= 0.
@@ -31,7 +34,8 @@ class Lot:
         if min(weights.values(), default=0) < 0 or not any(weights.values()):
             raise ValueError(f"weights: at least one is above 0, none below, not {[*weights.values()]!r:.80}")
         self.keys = sorted(weights, key=lambda key: (_drawn(seed, *key), key))
-        self._ends = tuple(accumulate(weights[key] for key in self.keys))
+        self.weights = [weights[key] for key in self.keys]
+        self._ends = tuple(accumulate(self.weights))
         self.total = self._ends[-1]
         # of the remainders 0..total-1 those from here on are moved over the next whole number
         self._over = self.total - (_drawn(seed) * self.total >> _BITS)

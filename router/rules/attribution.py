@@ -22,8 +22,19 @@ _TOLD: dict[Effort, str] = {
     "visit": "met the member in the store",
     "chat": "chatted with the member",
 }
-#: Under which of several roles somebody's deeds count.
-_ACTING: tuple[Role, ...] = ("server", "team", "owner", "lender", "sharer", "manager", "partner", "ecommerce")
+#: Under which of several roles somebody's deeds count: the first of these.
+_ACTING: tuple[Role, ...] = (
+    "server",
+    "team",
+    "owner",
+    "lender",
+    "sharer",
+    "manager",
+    "partner",
+    "ecommerce",
+    "store",
+)
+_RANK = {role: rank for rank, role in enumerate(_ACTING)}
 
 
 class Claim(NamedTuple):
@@ -137,11 +148,14 @@ def _bound(past: _Past) -> Iterable[Claim]:
 
 
 def _served(past: _Past) -> Iterable[Claim]:
-    """Who served the order, or else who was the last to do something for the member."""
+    """Who served the order, or else who was the last to do something for the member.
+
+    A team has a part by deeds only where it runs the member, see `_bound`.
+    """
     party = past.order.served_by
     why = f"{party} served order {past.order.order_id}"
     if party is None:
-        done = [each for deeds in past.deeds.values() for each in deeds]
+        done = [each for deeds in past.deeds.values() for each in deeds if past.kind_of(each.party) != "team"]
         if not done:
             return
         last = max(done, key=_in_time)
@@ -202,17 +216,20 @@ def _housed(past: _Past, claims: Iterable[Claim]) -> Iterable[Claim]:
 def _with_deeds(past: _Past, claims: list[Claim]) -> Iterable[Claim]:
     """What somebody did counts under one role; who did something and has none yet serves, without a part."""
     acting: dict[str, Role] = {}
-    for role in reversed(_ACTING):
-        acting |= {claim.party: role for claim in claims if claim.role == role}
-    others = [Claim("server", party, 0, party) for party in past.deeds if party not in acting]
-    for claim in (*claims, *others):
-        made = claim
-        if acting.get(claim.party, "server") == claim.role and (done := past.deeds.get(claim.party)):
+    for claim in claims:
+        held = acting.setdefault(claim.party, claim.role)
+        if _RANK[claim.role] < _RANK[held]:
+            acting[claim.party] = claim.role
+    helped = (party for party in past.deeds if party not in acting and past.kind_of(party) != "team")
+    for claim in (*claims, *(Claim("server", party, 0, party) for party in helped)):
+        role, party, part, why, agreed_bp = claim[:5]
+        deeds: tuple[Effort, ...] = ()
+        if acting.get(party, "server") == role and (done := past.deeds.get(party)):
             told = ", ".join(f"{_TOLD[each.kind]} ({each.id})" for each in done if each.kind in EFFORTS)
             deeds = tuple(each.kind for each in done if each.kind in EFFORTS)
-            made = claim._replace(deeds=deeds, why=f"{claim.why}{', ' if claim.part else ' '}{told}")
-        is_team = claim.role == "server" and past.kind_of(claim.party) == "team"
-        yield made._replace(paid_as="team" if is_team else claim.role)
+            why = f"{why}, {told}" if part else f"{why} {told}"
+        paid_as = "team" if role == "server" and past.kind_of(party) == "team" else role
+        yield Claim(role, party, part, why, agreed_bp, deeds, paid_as)
 
 
 def _judged(past: _Past, claims: list[Claim]) -> Attribution:

@@ -88,8 +88,8 @@ class Book:
         for brand, ledger in self.ledgers.items():
             self._finish(brand, ledger)
         for command in self._commands:
-            if command.kind in {"dispute", "release"} and command.brand in self.ledgers:
-                self._freeze(self.ledgers[command.brand], command)
+            if command.kind in {"dispute", "release"}:
+                _freeze(self.ledgers.setdefault(command.brand, Ledger()), command)
 
     def _finish(self, brand: str, ledger: Ledger) -> None:
         by_seq: dict[int, list[Posting]] = defaultdict(list)
@@ -166,15 +166,16 @@ class Book:
         ledger.seals[period] = seal
         ledger.since = max(ledger.since, month_after(period))
 
-    def _freeze(self, ledger: Ledger, command: LedgerCommand) -> None:
-        posting = ledger.postings.get(command.posting_id or "")
-        name = command.order_id if posting is None else posting.order_id
-        standing = ledger.standings.get(name or "")
-        if standing is not None and name is not None:
-            ledger.standings[name] = replace(standing, frozen=command.kind == "dispute")
-
     def _note(self, brand: str, posting_id: str, what: str) -> None:
         self.faults.append(Fault(brand, posting_id, what[:500]))
+
+
+def _freeze(ledger: Ledger, command: LedgerCommand) -> None:
+    posting = ledger.postings.get(command.posting_id or "")
+    name = command.order_id if posting is None else posting.order_id
+    if name is not None:
+        standing = ledger.standings.get(name, UNKNOWN)
+        ledger.standings[name] = replace(standing, frozen=command.kind == "dispute")
 
 
 def _recomputed(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:

@@ -197,9 +197,10 @@ def adjust(
 
 
 def freeze(order_id: str, standing: Standing, *, frozen: bool) -> Change:
-    """A dispute stops the way of an order's money until it is released; what is given back goes back."""
-    if not standing.digest:
-        return Change(order_id, standing, refused=("unknown", f"order {order_id} is not in the book"))
+    """A dispute stops the way of an order's money until it is released; what is given back goes back.
+
+    It may come before its order, which then is frozen as it comes.
+    """
     return Change(order_id, replace(standing, frozen=frozen))
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -87,7 +88,12 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refunds: Annotated[tuple[tuple[Id, AmountFen], ...], Meta(max_length=1024)] = ()
 
     def __post_init__(self) -> None:
-        """No more can be given back than was sold."""
+        """No more can be given back than was sold, and nothing twice."""
+        if not self.refunds:
+            return
+        for refund_id, times in Counter(refund_id for refund_id, _ in self.refunds).items():
+            if times > 1:
+                raise ValueError(f"refunds: {refund_id} stands twice")
         back = sum(fen for _, fen in self.refunds)
         if back > self.order.commission_fen:
             raise ValueError(f"refunds: {back} fen of {self.order.commission_fen}")

@@ -9,7 +9,6 @@ whole are cut in proportion. Where nobody has a weight all is as the group settl
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
@@ -85,11 +84,15 @@ def _parts(claims: Sequence[Claim], role: Role) -> Weights:
     return [claim.part if claim.role == role else 0 for claim in claims]
 
 
-def _role_parts(claims: Sequence[Claim]) -> Counter[Role]:
-    totals: Counter[Role] = Counter()
-    for claim in claims:
-        totals[claim.role] += claim.part
+def _totals(claims: Sequence[Claim], weights: Sequence[int]) -> dict[Role, int]:
+    totals: dict[Role, int] = {}
+    for claim, weight in zip(claims, weights, strict=True):
+        totals[claim.role] = totals.get(claim.role, 0) + weight
     return totals
+
+
+def _role_parts(claims: Sequence[Claim]) -> dict[Role, int]:
+    return _totals(claims, [claim.part for claim in claims])
 
 
 def _unit(claims: Sequence[Claim]) -> int:
@@ -109,43 +112,40 @@ def _by_role(rule: SplitRule, claims: Sequence[Claim]) -> Weights:
 def _heir(rule: SplitRule, claims: Sequence[Claim]) -> Role | None:
     """Who gets what nobody else may have."""
     totals = _role_parts(claims)
-    return next((role for role in rule.unclaimed if totals[role]), None)
+    return next((role for role in rule.unclaimed if totals.get(role)), None)
 
 
 def _held(rule: SplitRule, claims: Sequence[Claim], weights: Weights) -> Split:
     """Hold the roles between floors and caps, in exact arithmetic."""
-    totals: Counter[Role] = Counter()
-    for claim, weight in zip(claims, weights, strict=True):
-        totals[claim.role] += weight
+    totals = _totals(claims, weights)
     # a role without a weight is divided by parts, and one without parts is not there
     inner = [
         weight if totals[claim.role] else claim.part for claim, weight in zip(claims, weights, strict=True)
     ]
-    within: Counter[Role] = Counter()
-    for claim, part in zip(claims, inner, strict=True):
-        within[claim.role] += part
+    within = _totals(claims, inner)
     mass = {role: totals[role] for role in totals if within[role]}
     agreed = {claim.role: claim.agreed_bp for claim in claims if claim.agreed_bp is not None}
     caps = {role: rule.caps.get(role, WHOLE_BP) for role in mass}
     floors = {role: min(caps[role], agreed.get(role, rule.floors.get(role, 0))) for role in mass}
-    caps |= {role: floors[role] for role in agreed}
+    caps |= {role: floors[role] for role in agreed if role in mass}
     held = _settle(mass, floors, caps)
-    free = Counter({role: mass[role] for role in mass if role not in held})
     if not held:
         return Split(weights, 0)
+    free = [role for role in mass if role not in held]
+    free_mass = sum(mass[role] for role in free)
     left = max(0, WHOLE_BP - sum(held.values()))
-    if not free.total() and (heir := _heir(rule, claims)) is not None:
+    if not free_mass and (heir := _heir(rule, claims)) is not None:
         held[heir] = held.get(heir, 0) + left
         left = 0
     # a role's amount in basis points is held / 1 or left * mass / free, here by one denominator
-    unit = free.total() or 1
+    unit = free_mass or 1
     amounts = {role: bp * unit for role, bp in held.items()} | {role: left * mass[role] for role in free}
     scale = lcm(*(within[role] for role in mass))
     out = [
         amounts.get(claim.role, 0) * scale * part // (within[claim.role] or 1)
         for claim, part in zip(claims, inner, strict=True)
     ]
-    return Split(out, 0 if free.total() else left * scale)
+    return Split(out, 0 if free_mass else left * scale)
 
 
 def _settle(
