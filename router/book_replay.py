@@ -42,8 +42,13 @@ class BookReplay:
         else:
             for order, record in decoded(Order, list(records))[0]:
                 if order.status == "refunded":
-                    waiting = self._refunds[order.brand, order.order_id]
-                    waiting.setdefault(order.refund_id or "", parked_of(order, record))
+                    self._park(order, record)
+
+    def _park(self, order: Order, record: Record) -> None:
+        waiting = self._refunds[order.brand, order.order_id]
+        for late in [name for name, each in waiting.items() if each.until_ms <= record.timestamp]:
+            del waiting[late]  # it was told by then that no order came
+        waiting.setdefault(order.refund_id or "", parked_of(order, record))
 
     @property
     def ledgers(self) -> dict[str, Ledger]:
@@ -67,9 +72,8 @@ class BookReplay:
             standings = self.ledgers.setdefault(brand, Ledger()).standings
             standing = standings.get(order_id, UNKNOWN)
             if not standing.digest:
-                waits = replace(standing, parked=tuple(waiting.values()))
-                if (waits.scores[0] or 0) > now_ms:  # or else they were told that no order came
-                    standings[order_id] = waits
+                parked = tuple(each for each in waiting.values() if each.until_ms > now_ms)
+                standings[order_id] = replace(standing, parked=parked)
         contents: dict[str, Any] = {}
         for brand in opened:  # nobody posts to the book of a brand without a store
             contents |= _contents(brand, self.ledgers.get(brand, Ledger()), now_ms)

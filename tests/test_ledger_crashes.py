@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha1
 from itertools import count
 
 import orjson
 import pytest
 
 from router.book_recovery import BookRecovery
-from router.errors import OutageError, StateLostError
+from router.errors import EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.rules.entries import Change, sell
 from router.rules.postings import Page, numbered
 from router.rules.standing import UNKNOWN
 from router.state import keys
 from router.state.money import Money, Write
-from tests.ledger_world import OF_1000, PERIOD, book_of, line, refund, sale
+from router.state.redis import Scripts
+from tests.ledger_world import NEXT, OF_1000, PERIOD, book_of, line, refund, sale
 from topics.catalog import COMMISSIONS, LEDGER_COMMANDS, ORDERS, POLICIES
 
 
@@ -148,6 +150,100 @@ def test_two_workers_with_the_same_orders_post_them_once(server):
         assert await world.differences() == ({}, [])
 
     book_of(server, story)
+
+
+class Interrupted:
+    """Stands for the money of a worker in whose way somebody comes between its decision and its posting."""
+
+    def __init__(self, money, meanwhile):
+        self._money, self._meanwhile = money, [meanwhile]
+
+    def __getattr__(self, name):
+        return getattr(self._money, name)
+
+    async def post(self, writes):
+        while self._meanwhile:
+            await self._meanwhile.pop()()
+        return await self._money.post(writes)
+
+
+def interrupted(world, meanwhile):
+    ledger = world.another_ledger()
+    ledger.opened.update(world.ledger.opened)
+    object.__setattr__(ledger, "money", Interrupted(world.money, meanwhile))
+    return ledger
+
+
+def test_two_refunds_of_an_order_that_meet_are_both_taken_in(server):
+    async def story(world):
+        await world.put(sale())
+        first = interrupted(world, lambda: world.put(refund("q", 300)))
+        world._append(ORDERS.name, b"m", world.encoded(refund("r", 300)))
+        world._read[ORDERS.name] += 1
+        await first.orders(world.log[ORDERS.name][1:2])
+        assert sum(world.balances("pending").values()) == 400
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_m11_what_was_decided_before_a_close_is_decided_anew_after_it(server):
+    async def story(world):
+        ledger = interrupted(world, lambda: world.command("close", period=PERIOD))
+        world._append(ORDERS.name, b"m", world.encoded(sale()))
+        world._read[ORDERS.name] += 1
+        await ledger.orders(world.log[ORDERS.name])
+        assert {each["period"] for each in world.postings()} == {NEXT}
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+MUTANTS = {
+    "as it was read": (
+        "~= change.read then return 'stale' end",
+        "~= change.read then end",
+        test_two_refunds_of_an_order_that_meet_are_both_taken_in,
+    ),
+    "a posting id posts once": (
+        "if held then",
+        "if false then",
+        test_m5_the_script_gives_a_repeat_the_bytes_that_it_keeps_and_refuses_other_content,
+    ),
+    "same content": (
+        "if not same then return 'conflict' end",
+        "",
+        test_m5_the_script_gives_a_repeat_the_bytes_that_it_keeps_and_refuses_other_content,
+    ),
+    "closed is closed": (
+        "post.period < open then",
+        "false then",
+        test_m11_what_was_decided_before_a_close_is_decided_anew_after_it,
+    ),
+    "bytes first": (
+        "redis.call('ZADD', unpublished, seq, post.id)",
+        "",
+        lambda server: test_f08_a_close_that_was_cut_short_is_finished_by_the_next(
+            server, step="post", after=True, at=1
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_without_a_protection_of_the_script_its_test_turns_red(server, name, monkeypatch):
+    before, after, test = MUTANTS[name]
+    whole = Scripts.__init__
+
+    def mutated(self, *args, **more):
+        whole(self, *args, **more)
+        assert self._text["post"].count(before.encode()) == 1
+        self._text["post"] = self._text["post"].replace(before.encode(), after.encode())
+        self._sha["post"] = sha1(self._text["post"], usedforsecurity=False).hexdigest()
+
+    monkeypatch.setattr(Scripts, "__init__", mutated)
+    with pytest.raises((AssertionError, EffectError)):
+        test(server)
 
 
 # -- a Redis that forgets

@@ -15,8 +15,17 @@ from msgspec.structs import replace
 
 from router.rules.entitlement import check
 from router.rules.entries import LINES
-from router.rules.postings import LETTERS, Seal, digest_of, identity, month_after, moved_fen, sealed
-from router.rules.standing import UNKNOWN, Bumps, Standing, after, bumps
+from router.rules.postings import (
+    COMMISSION,
+    LETTERS,
+    Seal,
+    digest_of,
+    identity,
+    month_after,
+    moved_fen,
+    sealed,
+)
+from router.rules.standing import UNKNOWN, Bumps, Standing, after, bumps, refunds_of
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
 
@@ -194,20 +203,36 @@ def _recomputed(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[st
     if kind in _FROM and not set(map(tuple, inputs["held"])) <= set(held.at(_FROM[kind])):
         yield f"moves what order {posting.order_id} does not hold in {_FROM[kind]}"
     if kind in {"overlay", "reversal"}:
-        yield from _belongs(posting, ledger)
+        yield from _belongs(posting, held, ledger)
 
 
-def _belongs(posting: Posting, ledger: Ledger) -> Iterable[str]:
+def _belongs(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:
     """What is wrong between a posting and the sale that it is about."""
     inputs, sold = posting.inputs, ledger.inputs.get(posting.order_id or "")
     if sold is None or any(inputs.get(name) != sold.get(name) for name in sold):
         yield f"its inputs are not those under which order {posting.order_id} was sold"
     if posting.kind == "reversal":
-        refunds = [refund_id for refund_id, _ in inputs["refunds"]]
-        if len(set(refunds)) < len(refunds):
+        refunds = refunds_of(inputs)
+        of_split = "held" in inputs
+        if (refunds if of_split else refunds[:-1]) != held.refunds:
+            yield f"does not follow the refunds before it, {[each.refund_id for each in held.refunds]}"
+        if len({each.refund_id for each in refunds}) < len(refunds):
             yield "takes a refund back twice"
+        if of_split and not _held_before(inputs, held):
+            yield f"is not about what order {posting.order_id} holds"
         if posting.reverses not in ledger.postings and posting.reverses != _overlay_of(posting):
             yield f"reverses {posting.reverses}, which is not in the book"
+
+
+def _held_before(inputs: dict[str, Any], held: Standing) -> bool:
+    """Whether a reversal of the split goes by what was held before the reversal of the base."""
+    then: dict[tuple[str, str, str], int] = defaultdict(int)
+    for *place, fen in inputs["held"]:
+        then[tuple(place)] += fen
+    for line in LINES["reversal"]({name: value for name, value in inputs.items() if name != "held"}):
+        if line.account != COMMISSION:
+            then[line.account, line.role, line.party] += line.fen
+    return {place: fen for place, fen in then.items() if fen} == {tuple(row[:3]): row[3] for row in held.held}
 
 
 def _cause(posting: Posting) -> tuple[str, ...] | None:

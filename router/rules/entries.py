@@ -137,11 +137,11 @@ def park(order_id: str, standing: Standing, parked: Parked) -> Change:
 
 def vest(page: Page, order_id: str, standing: Standing, parties: Inputs, at_ms: int) -> Change:
     """The rights window is over: what is pending is earned. Or no order came: its refunds wait no more."""
-    if standing.parked and at_ms >= (standing.scores[0] or 0):
-        why = f"order {order_id} did not come in time"
-        late: Reason = "refund_without_sale"
-        parked = tuple((each, late, why) for each in standing.parked)
-        return Change(order_id, replace(standing, parked=()), parked=parked)
+    if late := [each for each in standing.parked if each.until_ms <= at_ms]:
+        why: tuple[Reason, str] = ("refund_without_sale", f"order {order_id} did not come in time")
+        waits = tuple(each for each in standing.parked if each not in late)
+        parked = tuple((each, *why) for each in late)
+        return Change(order_id, replace(standing, parked=waits), parked=parked)
     if not standing.digest or standing.vested or standing.frozen:
         return Change(order_id, standing, again=(identity("vest", page.brand, order_id),))
     if at_ms < standing.vests_ms:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -47,8 +48,12 @@ def identity(kind: PostingKind, *cause: str) -> str:
 
 def day(at_ms: int, utc_offset_h: int) -> str:
     """The day of a time (epoch ms) by the book's clock, ``2026-11-29``."""
-    at = datetime.fromtimestamp(min(at_ms, _LAST_MS) / 1000, UTC) + timedelta(hours=utc_offset_h)
-    return f"{at:%Y-%m-%d}"
+    return _day_of_hour(min(at_ms, _LAST_MS) // 3_600_000 + utc_offset_h)
+
+
+@lru_cache(maxsize=1024)
+def _day_of_hour(hour: int) -> str:
+    return f"{datetime.fromtimestamp(0, UTC) + timedelta(hours=hour):%Y-%m-%d}"
 
 
 def month(at_ms: int, utc_offset_h: int) -> str:

@@ -59,6 +59,11 @@ class Parked(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     timestamp: int
 
+    @property
+    def until_ms(self) -> int:
+        """How long it waits, epoch ms."""
+        return self.occurred_at_ms + PARK_MS
+
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """``digest`` is the sale's, '' before it came; ``vested`` and ``settled`` the periods in which it was.
@@ -87,8 +92,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         that came before their order are told then that it does not come.
         """
         if not self.digest:
-            came_ms = [each.occurred_at_ms for each in self.parked]
-            return (min(came_ms) + PARK_MS if came_ms else None), None, None
+            return min((each.until_ms for each in self.parked), default=None), None, None
         vesting = self.vests_ms if not self.vested and not self.frozen else None
         earned = _number(self.vested) if self.vested and self.at("earned") else None
         return vesting, earned, _number(self.settled) if self.at("settled") else None

@@ -8,6 +8,7 @@ so no text from outside can choose where a key goes.
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from urllib.parse import quote
 
 #: Over how many hash tags the members, the requests and the guides of a brand are spread.
@@ -198,6 +199,7 @@ def chain(brand: str, period: str) -> str:
     return f"lr:{{{brand}/money}}:chain:{period}"
 
 
+@lru_cache(maxsize=65_536)
 def earnings(brand: str, kind: str, name: str) -> str:
     """Hash of a party, store or region, or of the whole book: ``account|role`` and ``p|period`` -> fen;
     ``day`` -> ``2026-11-29 fen``, the last day on which something was earned.

@@ -20,7 +20,6 @@ class Row(NamedTuple):
 
 
 PUSH = "needs the push and web edges"
-MONEY = "needs the ledger"
 
 ROWS = (
     Row(1, "kill -9 after reading (c1)", "redelivered, same", "SMK",
@@ -37,7 +36,7 @@ ROWS = (
         without="dead letters",
         missing="redrive is not built"),
     Row(7, "kill between publishing a due timer and removing it", "same id, one effect", "SMK"),
-    Row(8, "kill of the ledger between post and publish", "one posting", "SM", missing=MONEY),
+    Row(8, "kill of the ledger between post and publish", "one posting", "SM"),
     Row(9, "SIGTERM while idle", "stops < 5 s, lag 0 at restart", "MK",
         without="the commit at a stop"),
     Row(10, "SIGTERM in mid-event, Redis fine", "finished or un-acked; never acked unfinished", "MK",
@@ -136,8 +135,8 @@ ROWS = (
     Row(62, "hot brand (10 x load)", "only that brand slows", "M", missing="no test yet"),
     Row(63, "guide deleted / store closed with open leads", "re-routed once each, audited", "S"),
     Row(64, "policy reloaded in mid-batch", "each decision carries one policy version", "M"),
-    Row(65, "refund before sale; partial > sale; double", "parked / refused / one", "PS", missing=MONEY),
-    Row(66, "period closed while a refund arrives", "posted to the open period, linked", "P", missing=MONEY),
+    Row(65, "refund before sale; partial > sale; double", "parked / refused / one", "PS"),
+    Row(66, "period closed while a refund arrives", "posted to the open period, linked", "P"),
     Row(67, "disk full on the router host (logs)", "logging drops and counts; routing goes on", "M", missing="no test yet"),
     Row(68, "memory pressure (cgroup limit)", "bounded; killed, then F01", "K", missing="no test yet"),
     Row(69, "24 h soak with the kill schedule", "verifier clean", "K", missing="no test yet"),
