@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
@@ -18,6 +18,7 @@ from tests.parts import MissingPartError, RealKafka, RealRedis
 MISSING = pytest.StashKey[str]()
 # a deadline would measure the machine, not what is promised
 settings.register_profile("no deadline", deadline=None)
+settings.register_profile("first failure", deadline=None, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("no deadline")
 
 
