@@ -130,7 +130,7 @@ class Audit:
 
     @property
     def examples(self) -> tuple[str, str] | None:
-        """``brand/order_id`` with the most parties, ``brand/guide_id`` who earns the most; or None."""
+        """``brand/order_id`` with the most roles, ``brand/guide_id`` who earns the most; or None."""
         return self._book.example()
 
     def vesting(self, by_ms: int) -> int:

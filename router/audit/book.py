@@ -187,20 +187,21 @@ class Book:
         )
 
     def example(self) -> tuple[str, str] | None:
-        """``brand/order`` with the most parties, and ``brand/party`` of the guide who earns most."""
+        """``brand/order`` with the most roles, ``brand/party`` of the guide who earns most."""
         fen: Counter[str] = Counter()
-        parties: dict[Order, set[str]] = defaultdict(set)
+        parties: dict[Order, set[tuple[str, str]]] = defaultdict(set)
         for _, posting in self._postings.values():
             brand = posting.order.partition("/")[0]
             for party, account, amount in posting.lines:
                 if party is None:
                     continue
-                parties[posting.order].add(party[1])
+                parties[posting.order].add(party)
                 if party[0] in {"server", "owner"} and account in _HELD:
                     fen[f"{brand}/{party[1]}"] += amount
         if not parties or not fen:
             return None
-        order = min(parties, key=lambda each: (-len(parties[each]), each))
+        roles = {order: len({role for role, _ in those}) for order, those in parties.items()}
+        order = min(roles, key=lambda each: (-roles[each], len(parties[each]), each))
         return order, min(fen, key=lambda each: (-fen[each], each))
 
     def _settled(self, what: What) -> bool:
