@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ Position = tuple[str, int, int]
 #: Brand and order; and what of it: '' the sale, otherwise a refund.
 Order = str
 What = tuple[Order, str]
+#: Role and who.
+Party = tuple[str, str]
 
 
 class _Asked(NamedTuple):
@@ -26,11 +29,19 @@ class _Asked(NamedTuple):
     fen: int
 
 
+@dataclass(slots=True)
+class _Holding:
+    """What a party has of an order: in all accounts, and in those that are not paid yet."""
+
+    all_fen: int = 0
+    held_fen: int = 0
+
+
 class _Posting(NamedTuple):
     kind: str
     order: Order
-    #: Role and party, None on the group's side; account; fen.
-    lines: tuple[tuple[tuple[str, str] | None, str, int], ...]
+    #: Who, None on the group's side; account; fen.
+    lines: tuple[tuple[Party | None, str, int], ...]
 
 
 class Totals(NamedTuple):
@@ -54,7 +65,11 @@ class Book:
     def __init__(self) -> None:
         self._asked: dict[What, list[_Asked]] = defaultdict(list)
         self._dead: set[Position] = set()
-        self._postings: dict[str, tuple[bytes, _Posting]] = {}
+        self._digests: dict[str, bytes] = {}
+        self._kinds: Counter[str] = Counter()
+        self._balances: Counter[str] = Counter()
+        self._sums: dict[Order, Counter[str]] = defaultdict(Counter)
+        self._held: dict[Order, dict[Party, _Holding]] = defaultdict(dict)
         self._answered: set[What] = set()
         self._open: dict[What, None] = {}
         self._vests_ms: dict[Order, int] = {}
@@ -82,8 +97,8 @@ class Book:
         """Take a record of ``commissions``; the same posting again, to the byte, changes nothing."""
         name = f"{event.get('brand')}/{event.get('posting_id')}"
         digest = blake2b(value, digest_size=16).digest()
-        if name in self._postings:
-            if self._postings[name][0] != digest:
+        if name in self._digests:
+            if self._digests[name] != digest:
                 self._unbalanced.add(name)
             return
         try:
@@ -95,7 +110,8 @@ class Book:
         except (KeyError, TypeError, IndexError):
             self._unbalanced.add(place)
             return
-        self._postings[name] = digest, posting
+        self._digests[name] = digest
+        self._enter(posting)
         fen = sum(fen for *_, fen in posting.lines)
         if fen or (
             posting.kind == "overlay" and any(account == _GROUP_SIDE for _, account, _ in posting.lines)
@@ -106,6 +122,17 @@ class Book:
             self._open.pop(what, None)
         if posting.kind == "vest":
             self._vests_ms.pop(posting.order, None)
+
+    def _enter(self, posting: _Posting) -> None:
+        self._kinds[posting.kind] += 1
+        for party, account, fen in posting.lines:
+            if party is None:
+                continue
+            self._balances[account] += fen
+            self._sums[posting.order][posting.kind] += fen
+            holding = self._held[posting.order].setdefault(party, _Holding())
+            holding.all_fen += fen
+            holding.held_fen += fen if account in _HELD else 0
 
     @property
     def open(self) -> int:
@@ -127,46 +154,29 @@ class Book:
 
     def differences_fen(self) -> dict[Order, int]:
         """By how much the book is off what was sold and given back, by order; none where it is right."""
-        sums: dict[Order, Counter[str]] = defaultdict(Counter)
-        parties: dict[Order, Counter[str]] = defaultdict(Counter)
-        held: dict[Order, Counter[tuple[str, str]]] = defaultdict(Counter)
-        for _, posting in self._postings.values():
-            for party, account, fen in posting.lines:
-                if party is None:
-                    continue
-                sums[posting.order][posting.kind] += fen
-                parties[posting.order][party[1]] += fen
-                if account in _HELD:
-                    held[posting.order][party] += fen
-        orders = dict.fromkeys([*(order for order, _ in self._asked), *sums])
         given_back = self._given_back()
         out: dict[Order, int] = {}
-        for order in orders:
+        for order in dict.fromkeys([*(order for order, _ in self._asked), *self._sums]):
             sold, back = self._fen((order, "")), given_back[order]
+            sums, holdings = self._sums.get(order, Counter()), self._held.get(order, {})
             if sold is None:
                 # nothing but what was adjusted by hand, or a posting without a sale
-                off = sum(abs(sums[order][kind]) for kind in _OF_ORDERS)
+                off = sum(abs(sums[kind]) for kind in _OF_ORDERS)
             else:
-                off = abs(sums[order]["base"] - sold) + abs(sums[order]["overlay"])
-                off += abs(sums[order]["reversal"] + back)
+                off = abs(sums["base"] - sold) + abs(sums["overlay"]) + abs(sums["reversal"] + back)
                 if sold == back:
-                    off += sum(map(abs, parties[order].values()))
-            off += sum(-fen for fen in held[order].values() if fen < 0)
+                    parties: Counter[str] = Counter()
+                    for (_, party), holding in holdings.items():
+                        parties[party] += holding.all_fen
+                    off += sum(map(abs, parties.values()))
+            off += sum(-holding.held_fen for holding in holdings.values() if holding.held_fen < 0)
             if off:
                 out[order] = off
         return out
 
     def totals(self) -> Totals:
         """The sums over everything."""
-        balances: Counter[str] = Counter()
-        paid: set[tuple[str, str]] = set()
-        kinds: Counter[str] = Counter()
-        for _, posting in self._postings.values():
-            kinds[posting.kind] += 1
-            for party, account, fen in posting.lines:
-                if party is not None:
-                    balances[account] += fen
-                    paid.add((posting.order.partition("/")[0], party[1]))
+        paid = {(order.partition("/")[0], party) for order, held in self._held.items() for _, party in held}
         sales = [what for what in self._asked if not what[1] and self._fen(what) is not None]
         sold = {order: self._fen((order, "")) or 0 for order, _ in sales}
         back = self._given_back()
@@ -176,32 +186,27 @@ class Book:
         return Totals(
             orders=len(sold),
             refunds=len(refunds),
-            postings=sum(kinds.values()),
-            bases=kinds["base"],
-            overlays=kinds["overlay"],
+            postings=self._kinds.total(),
+            bases=self._kinds["base"],
+            overlays=self._kinds["overlay"],
             parties=len(paid),
             commission_fen=sum(sold.values()),
             refunded_fen=sum(back[order] for order in sold),
-            pending_fen=balances["pending"],
-            earned_fen=balances["earned"],
+            pending_fen=self._balances["pending"],
+            earned_fen=self._balances["earned"],
         )
 
     def example(self) -> tuple[str, str] | None:
         """``brand/order`` with the most roles, ``brand/party`` of the guide who earns most."""
         fen: Counter[str] = Counter()
-        parties: dict[Order, set[tuple[str, str]]] = defaultdict(set)
-        for _, posting in self._postings.values():
-            brand = posting.order.partition("/")[0]
-            for party, account, amount in posting.lines:
-                if party is None:
-                    continue
-                parties[posting.order].add(party)
-                if party[0] in {"server", "owner"} and account in _HELD:
-                    fen[f"{brand}/{party[1]}"] += amount
-        if not parties or not fen:
+        for order, held in self._held.items():
+            for (role, party), holding in held.items():
+                if role in {"server", "owner"}:
+                    fen[f"{order.partition('/')[0]}/{party}"] += holding.held_fen
+        if not fen:
             return None
-        roles = {order: len({role for role, _ in those}) for order, those in parties.items()}
-        order = min(roles, key=lambda each: (-roles[each], len(parties[each]), each))
+        roles = {order: len({role for role, _ in held}) for order, held in self._held.items()}
+        order = min(roles, key=lambda each: (-roles[each], len(self._held[each]), each))
         return order, min(fen, key=lambda each: (-fen[each], each))
 
     def _settled(self, what: What) -> bool:
@@ -221,7 +226,7 @@ class Book:
         return out
 
 
-def _lines(event: Mapping[str, Any]) -> tuple[tuple[tuple[str, str] | None, str, int], ...]:
+def _lines(event: Mapping[str, Any]) -> tuple[tuple[Party | None, str, int], ...]:
     out = []
     for line in event["lines"]:
         account, role, party, fen = line["account"], line["role"], line["party"], line["fen"]
