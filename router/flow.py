@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from router.errors import OutageError
 from router.merging import Merging
 from router.moving import Moving
@@ -22,6 +24,7 @@ from router.rules.meeting import identity_of
 from router.rules.offers import Answer
 from router.rules.placing import (
     Home,
+    at_home,
     at_visit,
     claim_order,
     offers,
@@ -32,7 +35,7 @@ from router.rules.placing import (
 )
 from router.rules.reasons import winners
 from router.rules.responding import lead_of, outcomes
-from router.state.arbiter import Arbiter, Past
+from router.state.arbiter import Arbiter, Gone, Past
 from scoring.explain import explain, reasons
 from scoring.match import Matching, match
 from scoring.policy import Policy
@@ -79,24 +82,27 @@ class Flow:
         routed, out = Routed(refusals), []
         # what a version of a reservation is hangs on the ones before it
         for some in waves(requests, identity_of) if topic is RESERVATIONS else [requests]:
-            fit = await self._versions(some, refusals) if topic is RESERVATIONS else some
+            fit, left = await self._versions(some, refusals) if topic is RESERVATIONS else (some, [])
             for policy, batch in self.reference.by_policy(fit):
                 wanted = columns([request.event for request in batch], self.reference.roster)
                 homes, now_ms = await self.arbiter.fix_cells(
                     proposals(batch, wanted, self.reference.roster, policy),
                     partial(self.reference.in_charge, policy),
                 )
-                out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+                out += await self._place(batch, wanted, at_home(batch, homes), now_ms, policy, routed)
+            out = await self._arrive(left, out)
         await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
         return routed
 
-    async def _versions(self, requests: Sequence[Request], refusals: list[Refusal]) -> list[Request]:
-        """What each version of a reservation is: a new one, or a change of what is known."""
+    async def _versions(
+        self, requests: Sequence[Request], refusals: list[Refusal]
+    ) -> tuple[list[Request], list[Gone]]:
+        """What each version of a reservation is, a new one or a change of what is known; who has left."""
         leads = [(r.event.brand, r.event.member_id, r.kind, r.lead_id) for r in requests]
         pasts, now_ms = await self.arbiter.recall(leads)
-        booked, unfit = self.reference.book(requests, pasts, now_ms)
+        booked, unfit = await self.moving.book(requests, pasts, now_ms)
         refusals += unfit
-        return booked
+        return booked, await self.moving.leave(booked, now_ms)
 
     async def follow(self, records: Sequence[Record]) -> Routed:
         """Follow a batch of responses, by which a lead may be offered again: the same way from there on."""
@@ -114,19 +120,29 @@ class Flow:
     ) -> list[Outgoing]:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
         told = self.moving.understand(responses, pasts, now_ms)
-        left = await self.moving.leave(told, now_ms)
+        left = await self.moving.leave(told.requests, now_ms)
         out: list[Outgoing] = []
         for policy, batch in self.reference.by_policy(told.requests):
             wanted = columns([request.event for request in batch], self.reference.roster)
             homes = await self.moving.homes(batch, policy)
             out += await self._place(batch, wanted, homes, now_ms, policy, routed)
-        await self.arbiter.arrive(left)
+        out = await self._arrive(left, out)
         await self.arbiter.park(told.early, now_ms + EARLY_MS)
         refusals += told.refusals
         return out
 
+    async def _arrive(self, left: Sequence[Gone], out: list[Outgoing]) -> list[Outgoing]:
+        """Leads are at home in another cell once the broker has what tells so; what is left to publish."""
+        if left:
+            await self.publisher.publish(out)
+            await self.arbiter.arrive(left)
+        return [] if left else out
+
     async def placeable(self, drains: Sequence[tuple[Response, Past]], now_ms: int) -> list[Response]:
-        """Those of some waiting leads for whom there is somebody with room, as far as is known here."""
+        """Those of some waiting leads for whom there is somebody with room, as far as is known here.
+
+        Each names the guide who was found for it.
+        """
         responses = [(drain, NOWHERE) for drain, _ in drains]
         told = self.moving.understand(responses, [past for _, past in drains], now_ms)
         found: list[Response] = []
@@ -135,7 +151,10 @@ class Flow:
             homes = await self.moving.homes(batch, policy)
             _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
             chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
-            found += [move.response for row in chosen if (move := batch[row].move) is not None]
+            names = self.reference.roster.guide_ids.take(matching.matched[chosen])
+            for row, guide_id in zip(chosen, names, strict=True):
+                if (move := batch[row].move) is not None and move.response is not None:
+                    found.append(replace(move.response, guide_id=guide_id))
         return found
 
     def _judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import wraps
+from operator import itemgetter
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -91,6 +92,10 @@ class Partitions(Collector):
         yield from (lag, head, truncated)
 
 
+#: How many queues are shown one by one, those that wait longest.
+QUEUES_MAX = 50
+
+
 class Metrics:
     """All metrics of one worker, on a registry of its own."""
 
@@ -109,7 +114,12 @@ class Metrics:
         self.registry.register(self.stage)
         self.ready = self._gauge("ready", "1 once the roster is read and partitions are assigned.")
         self.alive = self._gauge("alive", "0 once a batch is worked on for longer than any outage explains.")
-        self.oldest_waiting = self._gauge("oldest_waiting_seconds", "Age of the longest waiting lead.")
+        self.oldest_waiting = Gauge(
+            "leadrouter_oldest_waiting_seconds",
+            "Age of who waits longest in a named queue; of the queues that wait longest, and of all others.",
+            ("brand", "queue"),
+            registry=self.registry,
+        )
         self.guides = self._gauge("guides", "Guides in the roster.")
         self.stores = self._gauge("stores", "Stores in the roster.")
         self.over_capacity = self._gauge("over_capacity_leads", "Open leads beyond their guides' capacity.")
@@ -119,6 +129,14 @@ class Metrics:
         self.chain_ok.set(1)
         build = Info("leadrouter_build", "What is running.", registry=self.registry)
         build.info({"version": version})
+
+    def tell_waiting(self, oldest_ms: Mapping[tuple[str, str], int], now_ms: int) -> None:
+        """Show how long leads wait, by brand and queue: so many at most, whatever queues there are."""
+        self.oldest_waiting.clear()
+        for number, (place, at_ms) in enumerate(sorted(oldest_ms.items(), key=itemgetter(1))):
+            if number <= QUEUES_MAX:  # the last one is the oldest of all others
+                shown = place if number < QUEUES_MAX else ("other", "other")
+                self.oldest_waiting.labels(*shown).set(max(now_ms - at_ms, 0) / 1000)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"leadrouter_{name}", text, labels, registry=self.registry)

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from router.errors import OutageError
 from router.reference import Reference
-from router.rules.intake import Record, Request
+from router.rules.intake import Record, Refusal, Request
+from router.rules.offers import CHANGE_FULL
 from router.rules.placing import Home, home_of
-from router.rules.responding import FURTHER, Understood, Whom, understand
+from router.rules.responding import FURTHER, Understood, understand
 from router.rules.widening import further, spot
-from router.state.arbiter import Arbiter, Past
+from router.state.arbiter import Arbiter, Going, Gone, Lead, Past, seq_of
 from scoring.policy import Policy
 from topics.reservations import Reservation
 from topics.responses import Response
 
-Going = tuple[Whom, str, str, int]
-"""Whom, from which cell, for which, how often offered."""
-
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Leads that look further afield leave their cell before they are placed, and arrive after it."""
+    """Leads that look further afield, or are booked elsewhere, leave their cell before they are placed.
+
+    They arrive after it.
+    """
 
     arbiter: Arbiter
     reference: Reference
@@ -48,23 +50,48 @@ class Moving:
             move=replace(move, rung=rung, cell=move.cell or (cell if move.goes else None), place=place),
         )
 
-    async def leave(self, told: Understood, now_ms: int) -> list[Going]:
-        """Let waiting leads leave for other cells; who has left, and is placed there."""
+    async def book(
+        self, requests: Sequence[Request], pasts: Sequence[Past], now_ms: int
+    ) -> tuple[list[Request], list[Refusal]]:
+        """What each version of a reservation is: a new one, or a change; or why it cannot be followed.
+
+        A change to a store of another cell without a slot there is refused before anything is given up.
+        """
+        booked, unfit = self.reference.book(requests, pasts, now_ms)
+        asked = [
+            (_whom(request), move.cell, request.slots)
+            for request in booked
+            if (move := request.move) is not None and move.cell is not None
+        ]
+        room = await self.arbiter.have_room(asked)
+        full = [whom for (whom, *_), fits in zip(asked, room, strict=True) if not fits]
+        unfit += [Refusal(each.record, "slot_full", CHANGE_FULL) for each in booked if _whom(each) in full]
+        return [each for each in booked if _whom(each) not in full], unfit
+
+    async def leave(self, requests: list[Request], now_ms: int) -> list[Gone]:
+        """Let leads leave for other cells, their requests are told what they bring; who has left.
+
+        Raises:
+            OutageError: a reservation is on its way to yet another cell: look again.
+
+        """
         going: dict[int, Going] = {}
-        for row, request in enumerate(told.requests):
+        for row, request in enumerate(requests):
             move, event = request.move, request.event
             if move is not None and move.cell is not None and move.cell != move.here:
-                lead = (event.brand, event.member_id, request.kind, request.lead_id)
-                going[row] = (lead, move.here, move.cell, move.tries)
-        left: list[Going] = []
+                version = str(event.version) if isinstance(event, Reservation) else ""
+                going[row] = (_whom(request), move.here, move.cell, move.tries, version)
+        left: list[Gone] = []
         found = await self.arbiter.leave(list(going.values()), now_ms)
-        for (row, (whom, here, _, attempt)), (to, brought) in zip(going.items(), found, strict=True):
-            request = told.requests[row]
+        for (row, (whom, here, cell, _, version)), (to, brought) in zip(going.items(), found, strict=True):
+            request = requests[row]
+            if version and to not in {"", cell}:
+                raise OutageError("a reservation is on its way to another cell")
             if request.move is not None:
                 move = replace(request.move, here=to or here, cell=to or None, brought=brought)
-                told.requests[row] = replace(request, move=move)
+                requests[row] = replace(request, move=move)
             if to:
-                left.append((whom, here, to, attempt))
+                left.append((whom, here, to, seq_of(brought)))
         return left
 
     async def homes(self, batch: Sequence[Request], policy: Policy) -> list[Home]:
@@ -75,3 +102,7 @@ class Moving:
         charges = self.reference.in_charge(policy, brands, standings, now_ms)
         cells = [request.move.here if request.move is not None else "" for request in batch]
         return [home_of(*each) for each in zip(cells, charges, standings, strict=True)]
+
+
+def _whom(request: Request) -> Lead:
+    return (request.event.brand, request.event.member_id, request.kind, request.lead_id)

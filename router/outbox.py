@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from router.publish import Outgoing
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, Request
-from router.rules.offers import Answer, assignments
+from router.rules.offers import CHANGE_FULL, Answer, assignments
 from router.rules.reasons import Reasons
 from scoring.explain import Explanation
 from scoring.rank import Ranking
@@ -15,6 +15,7 @@ from scoring.roster import Roster
 from topics.catalog import ASSIGNMENTS, COMMISSIONS, DEAD_LETTERS, DECISIONS, Topic
 from topics.codec import encode, partition_of
 from topics.fields import Event
+from topics.reservations import Reservation
 
 
 class Outbox:
@@ -62,8 +63,8 @@ class Outbox:
                 detail = f"{request.kind} {request.lead_id} came with other content"
                 conflicts.append(Refusal(request.record, "conflict", detail))
                 continue
-            if answer.result == "full" and request.move is not None and request.move.response is None:
-                conflicts.append(Refusal(request.record, "slot_full", "the change's slots are taken"))
+            if answer.result == "full" and isinstance(request.event, Reservation) and not answer.steps:
+                conflicts.append(Refusal(request.record, "slot_full", CHANGE_FULL))
             key = request.event.member_id.encode()
             for made in assignments(request, answer):
                 out.append(self.record(ASSIGNMENTS, key, made))

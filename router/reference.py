@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 REFERENCE_TOPICS: tuple[Topic, ...] = (STORES, GUIDES, PRESENCE, MEMBERS, POLICIES)
 
-#: Versions and times have at most 16 digits.
+#: Versions and times have at most 16 digits; set_capacity.lua tells the presence by the last 16.
 _PAST_VERSIONS = 10**16
 
 #: Columns are laid out anew when more of their rows than this share were left behind.
@@ -298,7 +298,8 @@ class Reference:
                 continue
             asked = replace(request, slots=" ".join(slots) or "-")
             there = partial(self._is_there, event.brand)
-            out.append(understand_version(asked, past, now_ms, policy, there))
+            cell = None if store is None else cell_name(event.brand, store.market)
+            out.append(understand_version(asked, past, now_ms, policy, cell, there))
         return out, refusals
 
     def _is_there(self, brand: str, guide_id: str, at_ms: int) -> bool:

@@ -181,14 +181,18 @@ class Replay:
         self.contents[place] = lead.cell
         held = self._hash(keys.lead(lead.cell, lead.kind, lead.lead_id))
         if lead.moved and before != lead.cell:
-            held |= self.contents.pop(keys.lead(before, lead.kind, lead.lead_id), {})
+            held.clear()  # it may have been here before
+            left = self._hash(keys.lead(before, lead.kind, lead.lead_id))
+            held |= left
+            left.clear()
+            left |= {"q": held.get("q", b"0"), "to": lead.cell.encode()}
         held |= {str(lead.seq): lead.answer.encode(), "q": b"%d" % max(lead.seq, int(held.get("q", b"0")))}
         if (version := re.search(r" reservation/(\d+)\|", lead.answer)) is not None:
             held["v"] = b"%d" % max(int(version[1]), int(held.get("v", b"0")))
+        if lead.digest:
+            held[f"d{version[1] if version is not None else ''}"] = lead.digest.encode()
         if lead.slots != "" and (lead.slots != "-" or "h" in held):
             held["h"] = lead.slots.removeprefix("-").encode()
-        if lead.digest:
-            held["d"] = lead.digest.encode()
         if lead.record:
             guide_id, _, record = lead.record.partition(" ")
             records = self._hash(keys.records(lead.cell))

@@ -53,8 +53,8 @@ class Timers:
     mine: Callable[[Collection[str]], list[str]]
     rest: int = 0
     windows: Windows = field(init=False)
-    #: The arrival of the longest waiting lead, epoch ms.
-    oldest_ms: int | None = None
+    #: The arrival of who waits longest in each brand and named queue, epoch ms.
+    oldest_ms: dict[tuple[str, str], int] = field(default_factory=dict)
     _rests_until_ms: int = 0
     _published: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
@@ -131,8 +131,7 @@ class Timers:
         if now_ms < self._rests_until_ms:
             return
         queues = await self.arbiter.waiters(cells, WAITERS_MAX)
-        arrivals = [int(waiter.split("|")[2]) for waiters in queues for waiter in waiters]
-        self.oldest_ms = min(arrivals, default=None)
+        self.oldest_ms = _oldest(cells, queues)
         looked: list[tuple[str, str]] = []
         for cell, waiters in zip(cells, queues, strict=True):
             seen = (self.reference.changes, now_ms // LOOK_MS, tuple(waiters))
@@ -150,8 +149,9 @@ class Timers:
                 for lead, past, (cell, _) in zip(leads, pasts, looked, strict=True)
                 if past.cell == cell and (newest := _newest(past)) is not None and newest.state == "waiting"
             ]
-            fresh = [each for each in responses if each[0].response_id not in self._published]
-            await self._publish(await self.flow.placeable(fresh, now_ms), now_ms)
+            # those who are on their way have a place each, which is not found for anybody else
+            found = await self.flow.placeable(responses, now_ms)
+            await self._publish([each for each in found if each.response_id not in self._published], now_ms)
             lasted_ms = await self.arbiter.now_ms() - now_ms if self.rest else 0
             self._rests_until_ms = now_ms + min(self.rest * lasted_ms, LOOK_MS)
 
@@ -205,6 +205,17 @@ def _vest(brand: str, order_id: str, due_ms: int, now_ms: int) -> LedgerCommand:
 def share_of(name: str, partitions: int) -> int:
     """The partition of the responses whose holder looks after a cell or brand."""
     return zlib.crc32(name.encode()) % partitions
+
+
+def _oldest(cells: Sequence[str], queues: Sequence[Sequence[str]]) -> dict[tuple[str, str], int]:
+    """The earliest arrival in each brand and queue, its needs left out: they are from outside."""
+    out: dict[tuple[str, str], int] = {}
+    for cell, waiters in zip(cells, queues, strict=True):
+        for waiter in waiters:
+            queue, _, arrival_ms, _ = waiter.split("|", 3)
+            place = (cell.partition("/")[0], queue.partition("/needs/")[0])
+            out[place] = min(out.get(place, int(arrival_ms)), int(arrival_ms))
+    return out
 
 
 def _lead(cell: str, whom: str) -> Lead:

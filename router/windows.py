@@ -13,7 +13,7 @@ from router.outbox import Outbox
 from router.publish import Outgoing
 from router.reference import Reference
 from router.rules.ownership import DAY_MS
-from router.rules.touches import HOUR_MS, closes_ms, reminder
+from router.rules.touches import HOUR_MS, closes_ms, for_store, reminder
 from router.state.members import Members
 from topics.catalog import LEADS
 from topics.leads import Lead
@@ -60,7 +60,7 @@ class Windows:
         return await self._allowed(brand, leads, now_ms)
 
     async def _allowed(self, brand: str, leads: list[Lead], now_ms: int) -> list[Lead]:
-        """The leads whose member may be contacted, and whose guide is there and may be reminded."""
+        """The leads whose member may be contacted, and whose guide, or store, may be reminded."""
         policy = self.reference.policy(brand)
         members = [(brand, lead.member_id) for lead in leads]
         standings, _ = await self.members.standings(members)
@@ -68,11 +68,17 @@ class Windows:
         charges = self.reference.in_charge(policy, [brand] * len(leads), standings, now_ms)
         asked = [
             (lead, charge.guide_id)
+            if charge.guide_id
+            else (for_store(lead, charge.store_id), charge.store_id)
             for lead, count, charge in zip(leads, contacts, charges, strict=True)
-            if self.reference.works(brand, charge.guide_id)
+            if (charge.guide_id or charge.store_id)
             and count < self.reference.contact_cap(brand, lead.member_id)
         ]
         through = await self.members.let_through(
-            [(brand, guide_id, lead.lead_id, policy.reminder_cap_per_day) for lead, guide_id in asked], now_ms
+            [
+                (brand, name if lead.only_owner else f"/{name}", lead.lead_id, policy.reminder_cap_per_day)
+                for lead, name in asked
+            ],
+            now_ms,
         )
         return [lead for (lead, _), one in zip(asked, through, strict=True) if one]

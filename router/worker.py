@@ -284,9 +284,7 @@ class Worker:
             try:
                 if self.ready.is_set() and self.guard.whole and not self.app.rebalancing:
                     await self.timers.tick()
-                    oldest_ms = self.timers.oldest_ms
-                    age_ms = await self.arbiter.now_ms() - oldest_ms if oldest_ms is not None else 0
-                    self.metrics.oldest_waiting.set(max(age_ms, 0) / 1000)
+                    self.metrics.tell_waiting(self.timers.oldest_ms, await self.arbiter.now_ms())
             except OutageError as outage:
                 log.warning("what is due waits: %s", outage)
             await asyncio.sleep(TICK_S)

@@ -87,7 +87,7 @@ class Model:
         again = state == "offered" and before in {"", "waiting", *MOMENTS}
         if record["attempt"] != lead.attempt + again:
             wrong.append(f"attempt {record['attempt']} after {lead.attempt}: {record}")
-        if state in MOMENTS:
+        if state in MOMENTS and not record["cause"]["kind"].startswith("reservation/"):
             lead.gave_back.add(lead.guide)
         elif state in LIVE and not again and record.get("guide_id", lead.guide) != lead.guide:
             wrong.append(f"another guide without an offer: {record}")

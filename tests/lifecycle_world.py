@@ -95,7 +95,7 @@ class LifecycleWorld:
             LEADS.name: lambda records: self.flow.route(LEADS, records),
             RESERVATIONS.name: lambda records: self.flow.route(RESERVATIONS, records),
             RESPONSES.name: self.flow.follow,
-            ASSIGNMENTS.name: self.projector.project,
+            ASSIGNMENTS.name: lambda records: self.projector.project(records),  # noqa: PLW0108 - the one of now
         }
 
     def another_workers_timers(self):
@@ -169,6 +169,14 @@ class LifecycleWorld:
         field = f"{keys.RESPONSE}{response_id}"
         held = await self.redis.hget(keys.journey("b", "m", "lead", lead_id), field)
         return orjson.loads(held)["outcome"] if held else None
+
+    async def restore(self):
+        """What a recovery does with a Redis that has lost everything."""
+        everything = Projector(self.arbiter, lambda: self.reference.roster, lambda: 2**63)
+        await everything.project(self.log[ASSIGNMENTS.name], overrule=True)
+        self.reference.untell()
+        self._marked.clear()
+        await self.refresh()
 
     # -- what the log says
 

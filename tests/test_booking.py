@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.errors import OutageError
 from router.local import EmbeddedRedis
+from router.rebuild import differences
+from router.replay import Replay
+from router.rules.horizon import REMEMBER_MS
 from router.state import keys
 from tests.lifecycle_world import BEGIN_MS, booked, guide, lead, live, policy, store
+from topics.catalog import ASSIGNMENTS
 from topics.guides import Period
 
 HOUR_MS = 3_600_000
@@ -84,6 +89,31 @@ def test_a_lower_version_is_late_and_an_equal_one_the_same_answer(server):
         assert world.records("a") == told
 
     live(server, story, fitting(), guide("g"))
+
+
+def test_f42_a_version_with_other_content_is_a_conflict_and_a_higher_one_a_change(server):
+    """Also of a version that is not the newest any more, and of what Redis has got back from the log."""
+
+    async def story(world):
+        once, twice = visit("a"), visit("a", SOON_MS + HOUR_MS, version=2, status="changed")
+        cancelled = visit("a", version=3, status="cancelled")
+        await world.put(once, visit("a", SOON_MS + 3 * HOUR_MS), twice, once)
+        assert (world.story("a"), world.dead_letters()) == (["offered g", "offered g"], ["conflict"])
+        others = (visit("a", needs=("hats",)), visit("a", SOON_MS, version=2, status="changed"))
+        for flushed in (False, True):
+            if flushed:
+                await world.put(cancelled)
+                await world.redis.flushall()
+                await world.restore()
+            told, held = world.records("a"), await taken(world)
+            await world.put(*others, once, twice)
+            assert (world.records("a"), await taken(world)) == (told, held)
+            assert world.dead_letters() == ["conflict"] * (3 + 2 * flushed)
+        await world.put(visit("a", version=3, status="no_show"), cancelled)
+        assert (world.state("a"), world.dead_letters()) == ("withdrawn g", ["conflict"] * 6)
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, fitting(slots=3), guide("g"))
 
 
 def test_a_cancellation_frees_slot_and_guide_also_when_it_comes_first(server):
@@ -165,6 +195,41 @@ def test_a_change_keeps_the_guide_who_is_there_then_and_moves_on_otherwise(serve
     live(server, story, fitting(slots=3), *shifts)
 
 
+def test_who_is_let_go_by_a_change_may_get_it_again(server):
+    """It was the member who changed: a guide is nobody who has given the visit back."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("a", LATER_MS, version=2, status="changed"))
+        assert world.story("a")[1:] == ["returned g", "waiting @hq/store/s/booked"]
+        await world.put(visit("a", version=3, status="changed"))
+        await world.tick()
+        assert world.state("a") == "offered g"
+        await world.say("declined", "a", kind="reservation", guide_id="g")
+        await world.put(visit("a", SOON_MS + HOUR_MS, version=4, status="changed"))
+        await world.tick()
+        assert world.state("a").startswith("waiting")
+
+    live(server, story, fitting(slots=3), guide("g"))
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_change_to_another_store_is_served_by_its_guides(server, waits):
+    """In the same market: the old store's guide stays there, who waits does so in the new store's queue."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        assert world.state("a") == ("waiting @hq/store/s" if waits else "offered g")
+        await world.put(visit("a", version=2, status="changed", store_id="t"))
+        assert world.state("a") == ("waiting @hq/store/t" if waits else "offered far")
+
+    room = 0 if waits else 1
+    other = store("t", slots={"fit": 1}, slot_minutes=60)
+    live(
+        server, story, fitting(), other, guide("g", capacity=room), guide("far", capacity=room, store_id="t")
+    )
+
+
 def test_too_far_ahead_is_refused_by_name(server):
     async def story(world):
         await world.put(visit("a", BEGIN_MS + 13 * 24 * HOUR_MS))
@@ -216,3 +281,167 @@ def test_a_reservation_is_no_lead_of_the_same_name(server):
         assert kinds == {"lead", "reservation"}
 
     live(server, story, fitting(), guide("g", capacity=9))
+
+
+HERE, THERE = "b/here", "b/there"
+TWO_MARKETS = (
+    store(version=2, slots={"fit": 1}, slot_minutes=60, market="here"),
+    store("t", slots={"fit": 1}, slot_minutes=60, market="there", lat=32.0),
+    guide("g", capacity=9),
+    guide("far", capacity=9, store_id="t"),
+)
+
+
+async def held_in(world, cell):
+    """What a cell holds: open attempts, who waits, who has something due, slots by reservation."""
+    names = (keys.open_attempts, keys.waiting, keys.due, keys.slots)
+    held = [await world.redis.zrange(name(cell), 0, -1) for name in names]
+    return [sorted(member.decode().split("|")[-2] for member in members) for members in held]
+
+
+async def unlike_the_log(world):
+    """What Redis holds of leads and slots otherwise than the log has it."""
+    expected = Replay(reference=world.reference)
+    expected.feed(ASSIGNMENTS, world.log[ASSIGNMENTS.name])
+    expected.finish(world.arbiter.now)
+    wrong = await differences(expected, world.arbiter.scripts, lambda *_: None)
+    return {key: fault for key, fault in wrong.items() if not keys.is_capacity(key) and "}:inbox:" not in key}
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_change_to_a_store_of_another_market_takes_slots_and_guide_there_and_frees_all_here(server, ahead):
+    """Each slot is counted in the cell of its store, so that nobody else gets it there."""
+    starts_ms = LATER_MS if ahead else SOON_MS
+
+    async def story(world):
+        await world.put(visit("a", starts_ms))
+        await world.put(visit("a", starts_ms, version=2, status="changed", store_id="t"))
+        assert await held_in(world, HERE) == [[], [], [], []]
+        assert (await held_in(world, THERE))[3] == ["a", "a"]
+        assert world.state("a") == ("waiting there/store/t/booked" if ahead else "offered far")
+        assert await unlike_the_log(world) == {}
+        assert (await world.load("g", HERE), await world.load("far", THERE)) == (0, int(not ahead))
+        await world.put(visit("b", starts_ms, store_id="t", member_id="n"))
+        assert reasons_of(world, "b") == ["slot_full"]
+        await world.put(visit("c", starts_ms, member_id="o"))
+        assert not world.state("c").startswith("closed")
+        await world.put(visit("a", starts_ms, version=3, status="cancelled", store_id="t"))
+        assert await held_in(world, THERE) == [[], [], [], []]
+        assert world.dead_letters() == []
+
+    live(server, story, *TWO_MARKETS)
+
+
+def test_a_change_to_a_full_store_of_another_market_leaves_all_as_it_is(server):
+    async def story(world):
+        await world.put(visit("b", store_id="t", member_id="n"), visit("a"))
+        before = [await held_in(world, cell) for cell in (HERE, THERE)]
+        await world.put(visit("a", version=2, status="changed", store_id="t"))
+        assert [await held_in(world, cell) for cell in (HERE, THERE)] == before
+        assert (world.state("a"), world.dead_letters()) == ("offered g", ["slot_full"])
+
+    live(server, story, *TWO_MARKETS)
+
+
+def test_who_comes_too_late_for_the_last_slot_of_another_market_is_closed_and_told(server):
+    """Between the look and the step somebody else may take it: the old visit is given up by then."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        leave = world.arbiter.leave
+
+        async def too_late(*args):
+            world.arbiter.leave = leave
+            out = await leave(*args)
+            await world.put(visit("b", store_id="t", member_id="n"))
+            return out
+
+        world.arbiter.leave = too_late
+        await world.put(visit("a", version=2, status="changed", store_id="t"))
+        assert (world.state("a"), world.dead_letters()) == ("closed g", [])
+        assert reasons_of(world, "a")[-1] == "slot_full"
+        assert await unlike_the_log(world) == {}
+        assert await held_in(world, HERE) == [[], [], [], []]
+        assert await held_in(world, THERE) == [["b"], [], ["b"], ["b", "b"]]
+
+    live(server, story, *TWO_MARKETS)
+
+
+@pytest.mark.parametrize("step", ["leave", "claim", "arrive"])
+def test_a_change_of_market_that_is_cut_short_is_gone_on_with(server, step):
+    """The worker dies after a step; the version comes again; the end is the same."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        real = getattr(world.arbiter, step)
+
+        async def dies(*args):
+            await real(*args)
+            raise RuntimeError(step)
+
+        setattr(world.arbiter, step, dies)
+        unread = len(world.log["reservations"])
+        with pytest.raises(RuntimeError, match=step):
+            await world.put(visit("a", version=2, status="changed", store_id="t"))
+        setattr(world.arbiter, step, real)
+        world._read["reservations"] = unread
+        await world.settle()
+        assert world.story("a") == ["offered g", "returned g", "offered far"]
+        assert await held_in(world, HERE) == [[], [], [], []]
+        assert await held_in(world, THERE) == [["a"], [], ["a"], ["a", "a"]]
+
+    live(server, story, *TWO_MARKETS)
+
+
+def test_a_reservation_may_come_back_to_the_market_that_it_has_left(server):
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("a", version=2, status="changed", store_id="t"))
+        assert world.state("a") == "offered far"
+        await world.put(visit("a", version=3, status="changed"))
+        assert world.state("a") == "offered g"
+        assert await held_in(world, HERE) == [["a"], [], ["a"], ["a", "a"]]
+        assert await held_in(world, THERE) == [[], [], [], []]
+        assert await world.say("accepted", "a", guide_id="g", kind="reservation") is None
+        assert world.state("a") == "accepted g"
+        assert await unlike_the_log(world) == {}
+        await world.redis.flushall()
+        await world.restore()
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, *TWO_MARKETS)
+
+
+def test_a_late_claim_where_a_reservation_was_before_makes_it_no_second_time(server):
+    """A worker read its cell before it moved: what has stayed there refuses, and the next look is right."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        await world.put(visit("a", version=2, status="changed", store_id="t"))
+        [offer] = [call for call in claims if call.cell == HERE]
+        [answer] = await world.arbiter.claim([offer])
+        assert answer.result == "stale"
+        assert await held_in(world, HERE) == [[], [], [], []]
+        left = keys.lead(HERE, "reservation", "a")
+        assert await world.redis.hgetall(left) == {b"q": b"1", b"to": THERE.encode()}
+        assert await world.redis.pttl(left) > REMEMBER_MS - 60_000
+        await world.redis.set(keys.lead_cell("b", "reservation", "a"), HERE)  # so does a call that comes late
+        with pytest.raises(OutageError, match="moved"):
+            await world.put(visit("a", version=3, status="cancelled", store_id="t"))
+        world._read["reservations"] -= 1
+        await world.settle()
+        assert (world.state("a"), await held_in(world, THERE)) == ("withdrawn far", [[], [], [], []])
+
+    claims = []
+
+    async def noted(world):
+        claim = world.arbiter.claim
+
+        async def note(offers):
+            claims.extend(offers)
+            return await claim(offers)
+
+        world.arbiter.claim = note
+        await story(world)
+
+    live(server, noted, *TWO_MARKETS)

@@ -56,7 +56,7 @@ def offer(cell, lead):
     return Offer(
         cell=cell,
         marked=MARKED,
-        rules="1 0 0123 1 1 3 1",
+        rules="1 0 0123 1 1 3 1 1 1",
         kind="lead",
         lead_id=lead,
         member_id="m",

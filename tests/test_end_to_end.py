@@ -437,7 +437,7 @@ def test_the_metrics_tell_what_was_sent(world):
 
     world.until(lambda: counted()["events_total", "projected", "assignments"] == 9, "projected")
     assert counted() == grown
-    world.until(lambda: world.metrics()["oldest_waiting_seconds",] >= 5 * 3600, "an age")
+    world.until(lambda: max(ages(world), default=0) >= 5 * 3600, "an age")
     world.until(lambda: not lag(world), "no lag")
     after = world.metrics()
     for stage in ("route", "fix_cells", "claim", "publish", "keep_journeys", "deliver_cards"):
@@ -445,6 +445,11 @@ def test_the_metrics_tell_what_was_sent(world):
         assert after["stage_seconds_count", stage] == after["stage_seconds_bucket", "+Inf", stage] > 0
     assert after["ready",] == 1
     world.check()
+
+
+def ages(world):
+    """How long leads wait in each named queue, s."""
+    return [value for (name, *_), value in world.metrics().items() if name == "oldest_waiting_seconds"]
 
 
 def lag(world):

@@ -6,19 +6,23 @@ from itertools import product
 from types import SimpleNamespace
 from typing import get_args
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
+from router.projector import Projector
 from router.rules.lifecycle import ACTIONS, BOOKINGS, OFFERS_AGAIN, TABLE, Limits, moves
 from router.rules.offers import MOMENTS, made
+from router.rules.ownership import Contract, fact_of, follow
 from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
-from topics.catalog import GUIDES, POLICIES, RESPONSES
+from topics.bindings import Binding
+from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, PRESENCE, RESPONSES
 from topics.codec import encode
 
 STATES = get_args(State)
@@ -87,7 +91,7 @@ def test_a_guide_may_decline_at_any_time_and_the_member_may_withdraw(state):
 
 def test_what_offers_again_is_known_by_the_action_alone():
     known = {"declined", "expired", "returned", "drain", "grabbed"}
-    assert known | {"rebooked", "arrived"} == OFFERS_AGAIN
+    assert known | {"rebooked", "moved", "arrived"} == OFFERS_AGAIN
 
 
 @given(st.sampled_from(ACTIONS), st.integers(0, 10**13), st.integers(-(10**9), 10**9), st.booleans())
@@ -187,6 +191,33 @@ def test_an_offer_that_nobody_answers_comes_to_the_next_guide(server):
         assert (await world.load(first), await world.load(other)) == (0, 1)
 
     live(server, story, guide("g"), guide("h"))
+
+
+def test_the_owner_and_then_the_store_are_asked_first_each_for_a_bounded_time(server):
+    """Shorter than others have; each widening is a record with its rung."""
+    toml = TOML.replace("[ladder_s]", "[ladder_s]\nowner = 2\nstore = 4").replace("share = 1", "share = 0.5")
+
+    async def story(world):
+        await world.put(policy(version=2, toml=toml))
+        bind = {"member_id": "m", "brand": "b", "occurred_at_ms": BEGIN_MS - 1, "kind": "bind"}
+        bound = follow(Contract(), [fact_of(Binding(command_id="c", guide_id="o", **bind))])
+        assert await world.arbiter.members.write([(("b", "m"), b"", bound)]) == [True]
+        await world.put(lead(store_id="s"))
+        await world.wait(16)
+        offers = [each for each in world.records() if each["state"] == "offered" and "rung" in each]
+        told = [
+            (each["rung"], each["guide_id"], each["respond_by_ms"] - each["at_ms"], each["remind_at_ms"])
+            for each in offers
+        ]
+        at_ms = [each["at_ms"] for each in offers]
+        assert told == [
+            ("owner", "o", 2_000, at_ms[0] + 1_000),
+            ("store", "g", 4_000, at_ms[1] + 2_000),
+            ("near", "h", 10_000, at_ms[2] + 5_000),
+        ]
+
+    people = (guide("o", store_id="t"), guide("g"), guide("h", store_id="t"))
+    live(server, story, store("t", lat=31.001), *people)
 
 
 def test_a_guide_is_reminded_once_before_the_offer_ends(server):
@@ -321,6 +352,26 @@ def test_f44_what_comes_before_its_lead_is_parked_and_then_applied(server):
     live(server, story, guide("g", capacity=2))
 
 
+def test_f44_a_lead_that_is_not_projected_yet_loses_no_deadline_however_late_the_projector_is(server):
+    async def story(world):
+        world.projector = SimpleNamespace(project=_nothing_is_projected)
+        await world.put(lead())
+        for _ in range(3):
+            world.arbiter.now += EARLY_MAX_MS
+            await world.tick()
+        assert (world.dead_letters(), world.state().split()[0]) == ([], "offered")
+        world.projector = Projector(world.arbiter, lambda: world.reference.roster, lambda: 0)
+        await world.projector.project(world.log[ASSIGNMENTS.name])
+        await world.wait(3)
+        assert [each.split()[0] for each in world.story()[1:]] == ["expired", "offered"]
+
+    live(server, story, guide("g"), guide("h"))
+
+
+async def _nothing_is_projected(_records):
+    pass
+
+
 def test_f44_what_belongs_to_no_lead_is_set_aside_after_the_horizon(server):
     async def story(world):
         await world.say("declined", guide_id="g")
@@ -404,6 +455,38 @@ def test_f61_a_lead_that_finds_nobody_climbs_the_ladder_and_is_closed_at_its_end
     live(server, story, guide("g", capacity=0))
 
 
+def test_f61_a_place_that_was_found_for_one_who_waits_is_found_for_nobody_else(server):
+    """Two looks while the first drain is on its way: the younger lead is not sent for the same place."""
+
+    async def story(world):
+        await world.put(lead("old", member_id="n", occurred_at_ms=BEGIN_MS - 2_000), lead("young"))
+        world.reference.apply(GUIDES, b"b/g", encode(guide("g", version=2)))
+        await world.refresh()
+        for _ in range(2):
+            await world.timers.tick()
+            world.arbiter.now += 1_000
+        [drain] = [orjson.loads(record.value) for record in world.log[RESPONSES.name]]
+        assert (drain["lead_id"], drain["guide_id"]) == ("old", "g")
+        await world.settle()
+        assert (world.state("old"), world.state("young")[:7]) == ("offered g", "waiting")
+
+    live(server, story, guide("g", capacity=0))
+
+
+def test_f61_who_is_drained_takes_no_place_of_one_who_came_before(server):
+    """The younger finds its guide taken, and the other one is left to the elder, who is still on its way."""
+
+    async def story(world):
+        await world.put(lead("old", member_id="n", occurred_at_ms=BEGIN_MS - 2_000), lead("young"))
+        await world.put(guide("g", version=2))
+        await world.say("drain", "young", guide_id="h", response_id="t.1")
+        assert world.state("young")[:7] == "waiting"
+        await world.say("drain", "old", member_id="n", guide_id="h", response_id="t.2")
+        assert world.state("old") == "offered g"  # nobody waits before it, so another one will do
+
+    live(server, story, guide("g", capacity=0), guide("h", capacity=0))
+
+
 def test_f61_a_waiting_lead_is_drained_when_a_guide_comes_back(server):
     async def story(world):
         await world.put(presence("g", "offline"), lead())
@@ -417,16 +500,20 @@ def test_f61_a_waiting_lead_is_drained_when_a_guide_comes_back(server):
     live(server, story, guide("g"))
 
 
-def test_chatwoot_5672_the_age_of_who_waits_longest_is_known(server):
+def test_chatwoot_5672_the_age_of_who_waits_longest_in_each_queue_is_known(server):
+    """By the name of the queue, its needs left out."""
+
     async def story(world):
         await world.tick()
-        assert world.timers.oldest_ms is None
-        await world.put(lead("young", occurred_at_ms=BEGIN_MS), lead("old", occurred_at_ms=BEGIN_MS - 500))
+        assert world.timers.oldest_ms == {}
+        old = lead("old", occurred_at_ms=BEGIN_MS - 500, needs=("suits",))
+        await world.put(lead("young"), old, lead("named", store_id="s"))
         await world.tick()
-        assert world.timers.oldest_ms == BEGIN_MS - 500
+        ages = {("b", "@hq"): BEGIN_MS - 500, ("b", "@hq/store/s"): BEGIN_MS}
+        assert world.timers.oldest_ms == ages
         await world.say("withdrawn", "old")
         await world.tick()
-        assert world.timers.oldest_ms == BEGIN_MS
+        assert world.timers.oldest_ms == dict.fromkeys(ages, BEGIN_MS)
 
     live(server, story)
 
@@ -490,6 +577,31 @@ def test_a_guide_silent_so_many_times_running_is_paused_and_told_and_back_by_pre
         await world.put(lead("c"))
         assert world.state("c").startswith("waiting")
         await world.wait(10)
+        assert world.state("c").startswith("waiting")
+        await world.put(presence("g", "online", world.arbiter.now))
+        await world.tick()
+        assert world.state("c") == "offered g"
+
+    live(server, story, guide("g"))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [store(version=5, name="renamed"), guide("g", version=5, capacity=3), None],
+    ids=["store", "guide", "gone"],
+)
+def test_an_edit_of_a_guide_or_a_store_ends_no_pause(server, edit):
+    """Nor does an older presence: only who tells anything new of themselves is back."""
+
+    async def story(world):
+        await world.put(presence("g", "online", BEGIN_MS - 5))
+        for name in ("a", "b"):
+            await world.put(lead(name))
+            await world.wait(10)
+            await world.say("withdrawn", name)
+        await (world.put(edit) if edit is not None else world.remove(PRESENCE, "b/g"))
+        await world.put(lead("c"))
+        await world.wait(5)
         assert world.state("c").startswith("waiting")
         await world.put(presence("g", "online", world.arbiter.now))
         await world.tick()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from router.errors import OutageError
 from router.local import EmbeddedRedis
-from tests.lifecycle_world import BEGIN_MS, guide, lead, live, policy, store
+from tests.lifecycle_world import BEGIN_MS, Record, guide, lead, live, policy, store
+from topics.catalog import LEADS
+from topics.codec import encode
 from topics.fields import Source
 from topics.members import Member
 
@@ -35,6 +38,75 @@ def test_a_second_lead_for_the_same_is_merged_into_the_open_one(server):
     live(server, story, TAILOR)
 
 
+def as_record(event):
+    return Record("leads", 0, 0, b"m", encode(event), (), BEGIN_MS)
+
+
+def while_it_looks(world, step, other):
+    """Let another worker route a lead while this one has just begun a step, once."""
+    real = getattr(world.arbiter, step)
+
+    async def late(*args, **more):
+        setattr(world.arbiter, step, real)
+        await other()
+        return await real(*args, **more)
+
+    setattr(world.arbiter, step, late)
+
+
+def test_of_two_who_take_the_place_of_a_closed_lead_at_once_one_is_merged(server):
+    async def story(world):
+        async def forgets_later(_):
+            pass
+
+        world.arbiter.part = forgets_later
+        await world.put(lead("one", **SUITS))
+        await world.say("won", "one", guide_id="g")
+
+        async def another_worker():
+            await world.flow.route(LEADS, [as_record(lead("three", **SUITS))])
+
+        while_it_looks(world, "recall", another_worker)
+        await world.put(lead("two", **SUITS))
+        assert (world.state("three"), world.state("two").split()[0]) == ("offered g", "closed")
+        assert world.records("two")[0]["merged_into"] == "three"
+
+    live(server, story, TAILOR)
+
+
+def test_who_meets_a_lead_that_another_worker_is_just_placing_looks_again(server):
+    """It is not open yet, and will be: to take its place would make two of one wish."""
+
+    async def story(world):
+        async def another_worker():
+            with pytest.raises(OutageError, match="on its way"):
+                await world.flow.route(LEADS, [as_record(lead("two", **SUITS))])
+
+        while_it_looks(world, "fix_cells", another_worker)
+        await world.put(lead("one", **SUITS))
+        await world.put(lead("two", **SUITS))
+        assert (world.state("one"), world.records("two")[0].get("merged_into")) == ("offered g", "one")
+
+    live(server, story, TAILOR)
+
+
+def test_a_lead_that_never_came_to_be_keeps_nobody_waiting_for_long(server, monkeypatch):
+    """It may have been set aside for a bug of its own."""
+    monkeypatch.setattr("router.merging.ON_ITS_WAY_MS", 0)
+
+    async def story(world):
+        async def dies():
+            raise RuntimeError
+
+        while_it_looks(world, "fix_cells", dies)
+        with pytest.raises(RuntimeError):
+            await world.put(lead("one", **SUITS))
+        await world.put(lead("two", **SUITS))
+        assert world.state("two") == "offered g"
+
+    live(server, story, TAILOR)
+
+
 def _shard(member_id):
     from router.state.keys import shard  # noqa: PLC0415 - used here alone
 
@@ -50,6 +122,23 @@ def test_another_wish_or_another_member_is_routed(server, other):
         assert world.state("two") == "offered g"
 
     live(server, story, TAILOR)
+
+
+def test_a_repeat_of_what_is_closed_is_met_by_nobody_in_its_batch(server):
+    """The repeat changes nothing, so the new lead is routed."""
+
+    async def story(world):
+        await world.put(lead("one", **SUITS))
+        world.arbiter.part = _nobody_parts  # the worker dies before it has told that the lead is closed
+        await world.say("won", "one", guide_id="g")
+        await world.put(lead("one", **SUITS), lead("two", **SUITS))
+        assert world.state("two") == "offered g"
+
+    live(server, story, TAILOR)
+
+
+async def _nobody_parts(_leads):
+    pass
 
 
 @pytest.mark.parametrize("ends", ["withdrawn", "won"])

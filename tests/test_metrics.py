@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from router.metrics import BOUNDS_S, Durations, Metrics, Partitions
+from router.metrics import BOUNDS_S, QUEUES_MAX, Durations, Metrics, Partitions
 from router.positions import Seen
 
 
@@ -155,3 +155,17 @@ def test_t06_no_label_names_a_person():
         for name in sample.labels
     }
     assert labels == {"topic", "partition", "outcome", "reason", "result", "stage", "le", "version"}
+
+
+def test_t18_however_many_queues_there_are_a_bounded_number_is_shown_the_oldest_first():
+    """A queue that is empty again is shown no more."""
+    metrics = Metrics("1")
+    oldest_ms = {("b", f"q{number}"): 10_000 - number * 10 for number in range(QUEUES_MAX + 9)}
+    metrics.tell_waiting(oldest_ms, 11_000)
+    [family] = [each for each in metrics.registry.collect() if "oldest_waiting" in each.name]
+    shown = {sample.labels["queue"]: sample.value for sample in family.samples}
+    assert len(shown) == QUEUES_MAX + 1
+    assert (shown[f"q{QUEUES_MAX + 8}"], shown["other"], "q0" in shown) == (1.58, 1.08, False)
+    metrics.tell_waiting({}, 11_000)
+    [family] = [each for each in metrics.registry.collect() if "oldest_waiting" in each.name]
+    assert family.samples == []

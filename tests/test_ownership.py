@@ -233,6 +233,14 @@ def test_suitecrm_8935_who_is_gone_from_the_roster_is_nobody(roster):
     assert in_charge(roster, Standing("left", 7)) == Charge()
 
 
+def test_suitecrm_8935_who_works_no_more_leaves_the_members_to_the_store():
+    """Somebody answers for each member at every moment, and it is never somebody who has left."""
+    guides = [guide("g", active=False), guide("h", "s2")]
+    roster = build([store("s1"), store("s2")], guides, [], capacity_default=9)
+    assert in_charge(roster, Standing("g", 7)) == Charge(cell="b/m-s1", store_id="s1")
+    assert in_charge(roster, Standing("g", 7, Loan("h", NOW_MS, None))).guide_id == "h"
+
+
 def test_a_bond_is_as_old_as_the_last_act_of_who_is_in_charge(roster):
     acts = {"h": 9, "g": 8}
     assert in_charge(roster, Standing("g", 7, acts=acts)).acted_ms == 8

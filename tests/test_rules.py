@@ -101,9 +101,9 @@ def test_f42_the_digest_tells_content_apart_and_nothing_else():
     assert {request.digest for request in found} == {one.digest}
 
 
-def test_a_later_version_of_a_reservation_is_no_conflict():
+def test_a_later_version_of_a_reservation_is_a_cause_of_its_own():
     found = requests(RESERVATIONS, reservation(), reservation(version=2, starts_at_ms=11))
-    assert len({request.digest for request in found}) == 1
+    assert [request.cause for request in found] == [("reservation/1", "r"), ("reservation/2", "r")]
     assert {(request.kind, request.lead_id) for request in found} == {("reservation", "r")}
 
 
@@ -293,7 +293,8 @@ def test_an_offer_holds_the_ranking_and_its_terms(around):
         rows = range(ranking.start[row], ranking.start[row + 1])
         assert [entry[0] for entry in entries] == [roster.guide_ids[ranking.guide_row[n]] for n in rows]
         age_up_ms, half_life_ms = 3_600_000, 30 * 86_400_000
-        assert each.rules == f"{NOW_MS} {policy.fair_horizon * LEAD} 0123 {age_up_ms} {half_life_ms} 4 50000"
+        times = f"{age_up_ms} {half_life_ms} 4 50000 1800000 1800000"
+        assert each.rules == f"{NOW_MS} {policy.fair_horizon * LEAD} 0123 {times}"
         for guide, step, store_id, score, rung in entries:
             near = "store" if store_id == request.event.store_id else "near"
             assert rung == ("owner" if guide == home.owner_id else near)

@@ -93,6 +93,9 @@ async def open_up(arbiter, *rows):
 #: a pause.
 NOW_MS, AGE_UP_MS, HALF_LIFE_MS, SILENT_MAX, PAUSE_MS = 1_000, 100, 10_000, 2, 400
 OFFER_MS, REMIND_MS, WAIT_MS = 50, 20, 70
+#: How long an offer to guides on the first rungs lasts at most: one shorter than others, one not.
+BOUNDS_MS = {"owner": 30, "store": 60}
+RUNG_OF = {"g": "owner", "g1": "store"}
 
 
 def offer(
@@ -115,12 +118,13 @@ def offer(
     return Offer(
         cell=cell,
         marked=marked,
-        rules=f"{now_ms} {HORIZON} 0123 {AGE_UP_MS} {HALF_LIFE_MS} {SILENT_MAX} {PAUSE_MS}",
+        rules=f"{now_ms} {HORIZON} 0123 {AGE_UP_MS} {HALF_LIFE_MS} {SILENT_MAX} {PAUSE_MS} "
+        f"{BOUNDS_MS['owner']} {BOUNDS_MS['store']}",
         kind="lead",
         lead_id=lead,
         member_id="m",
         digest=digest,
-        shortlist=" ".join(f"{guide}|{LEAD}|s|0.5|near" for guide in shortlist),
+        shortlist=" ".join(f"{guide}|{LEAD}|s|0.5|{RUNG_OF.get(guide, 'near')}" for guide in shortlist),
         about=f"{arrival_ms} {tier} {queue} {rung} {policy} {now_ms + OFFER_MS} {now_ms + REMIND_MS} "
         f"{now_ms + WAIT_MS}",
         cause=cause or f"lead|{lead}",
@@ -257,6 +261,20 @@ class Model:
                 return True
         return False
 
+    def behind_another(self):
+        """Whether another one that waits in the queue comes before this one, which waits there as well."""
+        arrival_ms, tier, queue, *_ = self.about()
+        waits = self.waits(self.asked.cell)
+        waits.pop(self.asked.lead_id)
+        its = (self.standing(tier, arrival_ms), int(arrival_ms))
+        return any(
+            its_queue == queue and (self.standing(other, at_ms), int(at_ms)) < its
+            for its_queue, other, at_ms, _ in waits.values()
+        )
+
+    def standing(self, tier, arrival_ms):
+        return max(int(tier) - max(self.now_ms - int(arrival_ms), 0) // AGE_UP_MS, 0)
+
     def place(self, story):
         cell = self.asked.cell
         given_back = {step.choice[0] for step in story if step.state in MOMENTS}
@@ -268,7 +286,11 @@ class Model:
             if asked and free and not paused:
                 turn = claimed(self.turns[cell, guide], self.clocks[cell], LEAD, HORIZON)
                 self.turns[cell, guide], self.clocks[cell] = turn.turn, turn.clock
-                *_, offer_by, remind, _ = self.about()
+                *_, offer_by, remind, _ = map(int, self.about()[-3:])
+                bound = BOUNDS_MS.get(entry.split("|")[-1], OFFER_MS)
+                if bound < offer_by - self.now_ms:
+                    remind = self.now_ms + (remind - self.now_ms) * bound // (offer_by - self.now_ms)
+                    offer_by = self.now_ms + bound
                 attempt = story[-1].attempt + 1 if story else 1
                 self.write(story, "offered", attempt, offer_by, remind, turn.start, "-", entry)
                 return True
@@ -297,8 +319,8 @@ class Model:
             return "late"
         if newest.state not in told:
             return "illegal"
-        if who not in {"-", holder} and not after:
-            return "late" if newest.state == "waiting" else "not_yours"
+        if who not in {"-", holder} and not after and not (newest.state == "waiting" and again):
+            return "not_yours"
         if to:
             record = self.note(newest, to, holder)
             choice = "|".join(newest.choice)
@@ -312,7 +334,8 @@ class Model:
         return self.again(story, newest, who, after, by)
 
     def again(self, story, newest, who, after, by):
-        self.wants = who if after else None
+        only = after or (who != "-" and newest.state == "waiting" and self.behind_another())
+        self.wants = who if only else None
         found = self.place(story)
         self.wants = None
         if found and after:

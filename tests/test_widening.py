@@ -91,6 +91,26 @@ def test_a_move_that_is_cut_short_is_gone_on_with(server, step):
     live(server, story, *STORES, guide("far", store_id="t"))
 
 
+def test_a_late_claim_where_a_lead_was_before_makes_it_no_second_time(server):
+    async def story(world):
+        claims, claim = [], world.arbiter.claim
+
+        async def note(offers):
+            claims.extend(offers)
+            return await claim(offers)
+
+        world.arbiter.claim = note
+        await world.put(policy(version=2, toml=LADDER))
+        await world.put(lead())
+        await world.wait(31)
+        assert await places(world) == [THERE]
+        [answer] = await claim(claims[:1])
+        assert (claims[0].cell, answer.result) == (HERE, "stale")
+        assert await places(world) == [THERE]
+
+    live(server, story, *STORES, guide("far", store_id="t"))
+
+
 def test_without_another_market_straight_to_headquarters_and_without_them_to_the_end(server):
     async def story(world):
         await world.put(policy(version=2, toml=LADDER))

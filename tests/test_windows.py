@@ -134,12 +134,20 @@ def test_a_reminder_comes_neither_before_its_time_nor_after_the_close(server):
     remind(server, story, touches=[came_in("m")])
 
 
-def test_nobody_is_reminded_of_a_member_of_nobody_nor_of_one_whose_guide_has_left(server):
+def test_nobody_is_reminded_of_a_member_of_nobody(server):
     gone = Guide(guide_id="g", brand="b", version=2, store_id="elsewhere", active=True)
-    resting = Guide(guide_id="g", brand="b", version=2, store_id="s", active=False)
     assert remind(server, once, owners=(), touches=[came_in("m")]) == []
-    for guide in (gone, resting):
-        assert remind(server, once, (GUIDES, guide), touches=[came_in("m")]) == []
+    assert remind(server, once, (GUIDES, gone), touches=[came_in("m")]) == []
+
+
+def test_the_store_of_a_guide_who_has_left_is_reminded_of_their_members_within_the_cap(server):
+    async def story(windows):
+        leads = [decode(Lead, record.value) for record in await windows.due(NOW_MS)]
+        assert [(lead.store_id, lead.only_owner) for lead in leads] == [("s", False)] * 2
+
+    left = Guide(guide_id="g", brand="b", version=2, store_id="s", active=False)
+    members = ("m1", "m2", "m3")
+    remind(server, story, (GUIDES, left), owners=members, touches=[came_in(each) for each in members])
 
 
 @pytest.mark.parametrize(("cap", "reminded"), [(None, []), (2, ["m"]), (0, [])])

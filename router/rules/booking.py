@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -59,12 +59,18 @@ def is_ahead(request: Request, policy: Policy, now_ms: int) -> bool:
     return now_ms < guide_needed_ms(event, policy)
 
 
-def understand_version(
-    request: Request, past: Past, now_ms: int, policy: Policy, there: Callable[[str, int], bool]
+def understand_version(  # noqa: PLR0913, PLR0917 - what is known of it, of its store, and of its guide
+    request: Request,
+    past: Past,
+    now_ms: int,
+    policy: Policy,
+    cell: str | None,
+    there: Callable[[str, int], bool],
 ) -> Request:
     """What this version of a reservation is, by what is known of it: a new one, or what happens to it.
 
-    ``there(guide_id, at_ms)``: whether a guide is on shift then.
+    ``cell``: that of its store, None for one that nobody knows; ``there(guide_id, at_ms)``: whether a guide
+    is on shift then.
     """
     event = request.event
     if not isinstance(event, Reservation):
@@ -77,21 +83,47 @@ def understand_version(
         return request
     steps = steps_of(past)
     action = {"booked": "changed"}.get(event.status, event.status)
-    if action == "changed" and not _keeps(steps[-1], event, policy, now_ms, there):
-        action = "rebooked"
-    rung = "near" if action == "arrived" and rung_now(steps) == AHEAD else rung_now(steps)
-    asks = action in {"rebooked", "arrived"} and not is_ahead(request, policy, now_ms)
+    to = None
+    if action == "changed":
+        if event.version > newest_version(steps) and cell not in {None, past.cell}:
+            action, to = "moved", cell
+        elif _is_elsewhere(steps[-1], event):
+            action = "moved"
+        elif not _keeps(steps[-1], event, policy, now_ms, there):
+            action = "rebooked"
+    rung = rung_now(steps)
+    if action == "moved" or (action == "arrived" and rung == AHEAD):
+        rung = "near"
+    asks = action in {"rebooked", "moved", "arrived"} and not is_ahead(request, policy, now_ms)
+    cause = cause_of(request.kind, event)
     return replace(
         request,
-        slots=request.slots if action in {"changed", "rebooked"} else "",
-        move=Move(action, cause_of(request.kind, event), asks=asks, tried=tried(steps), rung=rung),
+        slots=request.slots if action in {"changed", "rebooked", "moved"} else "",
+        move=Move(action, cause, asks=asks, tried=tried(steps), rung=rung, here=past.cell, cell=to),
     )
 
 
 def first_version(past: Past) -> int:
     """The version by which a reservation was first routed."""
-    kind = steps_of(past)[0].cause.partition("|")[0]
-    return int(kind.partition("/")[2] or 0)
+    return _version(steps_of(past)[0])
+
+
+def newest_version(steps: Sequence[Made]) -> int:
+    """The latest version that has changed a reservation."""
+    return max(map(_version, steps))
+
+
+def _version(step: Made) -> int:
+    """The version that was the cause of a step, 0 for any other cause."""
+    return int(step.cause.partition("|")[0].partition("reservation/")[2] or 0)
+
+
+def _is_elsewhere(newest: Made, event: Reservation) -> bool:
+    """Whether somebody of another store holds a reservation, or it waits for one of another store."""
+    if newest.state != "waiting":
+        return newest.choice[2] != event.store_id
+    _, *parts = newest.choice[0].split("/")
+    return parts[:1] == ["store"] and parts[1] != event.store_id
 
 
 def _keeps(

@@ -28,11 +28,15 @@ class Standing(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """Who is responsible now ('' for nobody), their cell, and when they last did something for the member."""
+    """Who is responsible now ('' for nobody), their cell, and when they last did something for the member.
+
+    Where a guide has left, ``store_id`` answers for the member: its queue, until somebody else is bound.
+    """
 
     guide_id: str = ""
     cell: str = ""
     acted_ms: int = -1
+    store_id: str = ""
 
 
 Since = tuple[str, int]
@@ -64,7 +68,8 @@ def charges(  # noqa: PLR0913, PLR0917 - what the answer hangs on
 ) -> list[Charge]:
     """Who is in charge of each member: the responsible guide, or the team that runs the guide's members.
 
-    ``delegates`` are those of ``brand/guide``. An owner whom the roster does not know is nobody.
+    ``delegates`` are those of ``brand/guide``. An owner whom the roster does not know is nobody; one who
+    works no more leaves the member to the store.
     """
     out = [Charge()] * len(standings)
     owned = [row for row, standing in enumerate(standings) if standing.owner]
@@ -81,11 +86,17 @@ def charges(  # noqa: PLR0913, PLR0917 - what the answer hangs on
         standing = standings[owned[at]]
         whose[at] = (standing.owner, standing.since_ms)
         rows[at] = roster.guide_row(brands[owned[at]], standing.owner)
-    cells = roster.store_cell.take(roster.guide_store.take(rows)).tolist()
-    for row, (guide_id, since_ms), known, cell in zip(owned, whose, rows.tolist(), cells, strict=True):
-        if known >= 0:
+    stores = roster.guide_store.take(rows)
+    cells = [roster.cells[cell] for cell in roster.store_cell.take(stores).tolist()]
+    works = roster.guide_active.take(rows)
+    for at in np.flatnonzero(rows >= 0).tolist():
+        row, (guide_id, since_ms) = owned[at], whose[at]
+        if works[at]:
             acted_ms = max(since_ms, standings[row].acts.get(guide_id, -1))
-            out[row] = Charge(guide_id, roster.cells[cell], acted_ms)
+            out[row] = Charge(guide_id, cells[at], acted_ms)
+        else:
+            [store_id] = roster.store_ids.take(stores[at : at + 1])
+            out[row] = Charge(cell=cells[at], store_id=store_id)
     return out
 
 

@@ -200,5 +200,5 @@ def _lead(record: Record) -> Request:
 
 def _reservation(record: Record) -> Request:
     reservation = decode(Reservation, record.value)
-    # a later version is a change, not a conflict: its content is not compared
-    return Request("reservation", reservation.reservation_id, reservation, None, record)
+    # a later version is a change, not a conflict: content is compared with that of the same version
+    return Request("reservation", reservation.reservation_id, reservation, digest_of(reservation), record)

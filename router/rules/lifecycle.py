@@ -13,8 +13,9 @@ from topics.assignments import State
 from topics.responses import GuideAction, RouterAction
 
 Action = GuideAction | RouterAction
-#: What later versions of a reservation bring; ``rebooked``: to a time at which its guide is not there.
-BOOKINGS = ("changed", "rebooked", "cancelled", "arrived", "no_show")
+#: What later versions of a reservation bring; ``rebooked``: to a time at which its guide is not there;
+#: ``moved``: to another store.
+BOOKINGS = ("changed", "rebooked", "moved", "cancelled", "arrived", "no_show")
 
 
 class Next(NamedTuple):
@@ -34,6 +35,7 @@ _BACK = {
     "withdrawn": Next("withdrawn"),
     "cancelled": Next("withdrawn"),
     "rebooked": Next("returned", again=True),
+    "moved": Next("returned", again=True),
     "no_show": Next("lost"),
 }
 _OUTCOMES = {"won": Next("won"), "lost": Next("lost")}
@@ -57,6 +59,7 @@ TABLE: dict[State, dict[str, Next]] = {
         "cancelled": Next("withdrawn"),
         "changed": Next("waiting"),
         "rebooked": Next("waiting"),
+        "moved": Next(again=True),
         "arrived": Next(again=True),
         "no_show": Next("closed"),
     },
@@ -136,7 +139,7 @@ def moves(action: str, now_ms: int, policy: Policy, limits: Limits, *, over: boo
         if over and action == "expired":
             following = Next("closed")
         by = _limit(following.then or following.state, now_ms, policy, limits)
-        if action == "expired" and following == Next(again=True):
+        if action in {"expired", "moved"} and following == Next(again=True):
             by = "w"
         out.append(f"{state}>{following.state}{'+' * following.again}{following.then}:{by}")
     return " ".join(out)

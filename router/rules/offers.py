@@ -135,6 +135,8 @@ def about(request: Request, queue: str, tier: Tier, rung: Rung, terms: Terms) ->
 
 #: Why a reservation is closed before it began.
 SLOT_FULL = "slot_full"
+#: What whoever sent a change is told that finds no slot.
+CHANGE_FULL = "the change's slots are taken"
 #: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
 HQ = "@hq"
 
@@ -194,17 +196,19 @@ def _assignment(request: Request, seq: int, step: Made) -> Assignment:
         "respond_by_ms": step.respond_by_ms or None,
         "record": _record(step.record),
     }
-    if seq == 1 or (request.slots and step.cause == "|".join(cause_of(request.kind, event))):
-        asked = "reservation" if isinstance(event, Reservation) else "lead"
-        common |= {"digest": request.digest if seq == 1 else None, asked: event}
+    own = step.cause == "|".join(cause_of(request.kind, event))
+    if seq == 1 or (own and isinstance(event, Reservation)):
+        common["digest"] = request.digest
+    if seq == 1 or (own and request.slots):
+        common["reservation" if isinstance(event, Reservation) else "lead"] = event
         if step.state not in FINAL_STATES:
             common["slots"] = tuple(slot.partition(":")[2] for slot in request.slots.split() if ":" in slot)
-        elif request.move is None:
+        else:  # a change that has left its old store closes what finds no slot in the new one
             common["reason"] = request.reason if request.over else SLOT_FULL
             common["merged_into"] = request.merged_into
         if seq == 1:
             common["marks"] = request.marks
-    if request.move is not None and step.state in {"waiting", "offered"}:
+    if request.move is not None:
         common["cell"] = request.move.cell
     if len(step.choice) > _HOLDER and step.state in {"waiting", "withdrawn", "closed"}:
         queue, tier, arrival_ms, rung = step.choice

@@ -63,6 +63,14 @@ def home_of(cell: str, charge: Charge, standing: Standing) -> Home:
     return Home(cell, charge.guide_id, charge.acted_ms, last_id, standing.last_in_ms)
 
 
+def at_home(batch: Sequence[Request], homes: Sequence[Home]) -> list[Home]:
+    """Homes of requests; what happens to a lead does so where it was found, or where it goes."""
+    return [
+        home if request.move is None else home._replace(cell=request.move.here)
+        for request, home in zip(batch, homes, strict=True)
+    ]
+
+
 def proposals(batch: Sequence[Request], wanted: Requests, roster: Roster, policy: Policy) -> list[Proposal]:
     """The cell of the named or the nearest store; the owner's comes first where the policy says so."""
     order = policy.cell_order
@@ -255,7 +263,8 @@ def script_rules(policy: Policy, now_ms: int) -> str:
     horizon = round(policy.fair_horizon * LEAD)
     half_life_ms = policy.half_life_days * 86_400_000
     pause = f"{policy.silent_max} {policy.pause_s * 1000}"
-    return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause}"
+    bounds = f"{policy.ladder_s['owner'] * 1000} {policy.ladder_s['store'] * 1000}"
+    return f"{now_ms} {horizon} {tiers} {policy.age_up_s * 1000} {half_life_ms} {pause} {bounds}"
 
 
 def _terms(request: Request, policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:

@@ -16,7 +16,7 @@ from topics.assignments import FINAL_STATES, Assignment, Rung
 from topics.codec import decode
 from topics.leads import Lead
 from topics.reservations import Reservation
-from topics.responses import Response
+from topics.responses import ROUTERS_OWN, Response
 
 #: A response to a lead that nobody knows is kept so long.
 EARLY_MAX_MS = 600_000
@@ -75,12 +75,15 @@ def understand(
 ) -> Understood:
     """Make requests of responses, by what is known of their leads.
 
-    A response that comes before its lead is kept for a while, then refused as ``unknown``.
+    A response that comes before its lead is kept for a while, then refused as ``unknown``; what comes before
+    its lead is projected is kept until it is.
     """
     out = Understood()
     for (response, record), past in zip(responses, pasts, strict=True):
-        if past.cell is None or past.asked is None or not past.steps:
-            if response.occurred_at_ms < now_ms - EARLY_MAX_MS:
+        known = past.cell is not None and bool(past.steps)
+        if past.cell is None or past.asked is None or not known:
+            # of a lead that is known only the projection is late, however long that lasts
+            if not known and response.occurred_at_ms < now_ms - EARLY_MAX_MS:
                 out.refusals.append(Refusal(record, "unknown", f"no {response.kind} {response.lead_id}"))
             else:
                 out.early.append((response.brand, record.value or b""))
@@ -94,8 +97,8 @@ def understand(
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
             move = replace(move, goes=False)
-        # who has left goes on, whatever has happened since
-        move = replace(move, here=past.cell, cell=past.to)
+        # who has left goes on, whatever has happened since; a reservation by the version that moved it
+        move = replace(move, here=past.cell, cell=None if isinstance(event, Reservation) else past.to)
         out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
     return out
 
@@ -111,8 +114,9 @@ def steps_of(past: Past) -> list[Made]:
 
 
 def tried(steps: Sequence[Made]) -> tuple[str, ...]:
-    """The guides who have given a lead back."""
-    return tuple({step.choice[0] for step in steps if step.state in MOMENTS})
+    """The guides who have given a lead back; whom a change of a reservation has let go may get it again."""
+    back = (step for step in steps if step.state in MOMENTS and not step.cause.startswith("reservation/"))
+    return tuple({step.choice[0] for step in back})
 
 
 def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy) -> Move:  # noqa: FBT001
@@ -174,7 +178,7 @@ def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tup
     out = []
     for request, answer in zip(requests, answers, strict=True):
         response = request.move.response if request.move is not None else None
-        if response is not None and response.guide_id is not None:
+        if response is not None and response.guide_id and not response.response_id.startswith(ROUTERS_OWN):
             told = {
                 "outcome": _TOLD.get(answer.result, answer.result),
                 "state": answer.state,

@@ -49,7 +49,7 @@ def restored(made: Assignment, roster: Roster) -> Restored:
         seq=made.seq,
         attempt=made.attempt,
         answer=stored_answer(made),
-        digest=(made.digest or NO_DIGEST) if made.seq == 1 else "",
+        digest=made.digest or (NO_DIGEST if made.seq == 1 else ""),
         guide_id=(made.guide_id or "") if made.state in LIVE_STATES else "",
         ends_ms="" if ends is None else str(ends),
         turn="" if made.turn is None else f"{made.guide_id} {made.turn.start} {made.turn.end}",

@@ -6,6 +6,8 @@ import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 
+from msgspec.structs import replace
+
 from scoring.policy import Policy
 from topics.fields import Source
 from topics.leads import Lead
@@ -80,3 +82,8 @@ def reminder(brand: str, member_id: str, last_in_ms: int, policy: Policy) -> Lea
         source=Source(channel=WINDOW),
         only_owner=True,
     )
+
+
+def for_store(lead: Lead, store_id: str) -> Lead:
+    """The reminder of a member whose guide has left: for whoever serves at the guide's store."""
+    return replace(lead, store_id=store_id, only_owner=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.errors import OutageError
 from router.rules.charge import InCharge, nobody_in_charge
 from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Request
@@ -40,6 +41,12 @@ class Card:
 
 Lead = tuple[str, str, str, str]
 """Brand, member, kind and id of a lead."""
+
+Going = tuple[Lead, str, str, int, str]
+"""A lead, from which cell, for which, how often it was offered; '' or by which version of a reservation."""
+
+Gone = tuple[Lead, str, str, int]
+"""A lead that has left a cell for another one, at which seq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +169,23 @@ class Arbiter:
         if cell == lead.cell:
             return
         whom = (lead.brand, lead.member_id, lead.kind, lead.lead_id)
-        before = lead.attempt - lead.answer.startswith("offered ")
-        [(_, brought)] = await self.leave([(whom, cell, lead.cell, before)], _EVER_MS)
+        left, stays = (keys.lead(each, lead.kind, lead.lead_id) for each in (cell, lead.cell))
+        # whatever it is to Redis: the log says that it has gone
+        [(_, brought)] = await self.leave([(whom, cell, lead.cell, 0, str(_EVER_MS))], _EVER_MS)
+        there: Any = await answered(self.scripts.redis.hgetall(left))
+        here: Any = await answered(self.scripts.redis.hgetall(stays))
         pipeline = self.scripts.redis.pipeline(transaction=False)
+        if is_elsewhere(here):
+            pipeline.delete(stays)
         for line in brought.splitlines():
             name, _, value = line.partition("\t")
-            pipeline.hsetnx(keys.lead(lead.cell, lead.kind, lead.lead_id), name, value)
-        pipeline.delete(keys.lead(cell, lead.kind, lead.lead_id))
+            pipeline.hsetnx(stays, name, value)
+        if brought:
+            pipeline.hset(left, "to", lead.cell)
+        elif not is_elsewhere(there):
+            pipeline.delete(left)
         checked(await answered(pipeline.execute(raise_on_error=False)))
+        await self.scripts.run([_arrive_call(cell, [(whom, cell, lead.cell, int(there.get(b"q", 0)))])])
 
     async def unmarked(self, cells: Sequence[str]) -> list[str]:
         """Those of the cells whose state is not known to be whole."""
@@ -202,19 +218,21 @@ class Arbiter:
         """Claim by whatever marks there are until the next changes tell them: cells were made whole anew."""
         self._marks.clear()
 
-    async def meet(self, asks: Sequence[tuple[Request, str, int]], *, force: bool = False) -> list[str]:
-        """For each lead, what it asks for and for how long: the open lead (kind|id) for the same, '' if none.
+    async def meet(self, asks: Sequence[tuple[Request, str, int, str]]) -> list[tuple[str, int]]:
+        """For each lead, what it asks for, for how long, and the closed one whose place it takes, if any.
 
-        Without one, or with ``force``, it is the one that later ones are told of.
+        Returns the other lead (kind|id) that stands for the same, and for how long, ms; '' if there is none:
+        then it is the one that later ones are told of.
         """
         items = [
             Item(
                 [keys.needs(request.event.brand, request.event.member_id)],
-                (what, f"{request.kind}|{request.lead_id}", window_ms, int(force)),
+                (what, f"{request.kind}|{request.lead_id}", window_ms, instead),
             )
-            for request, what, window_ms in asks
+            for request, what, window_ms, instead in asks
         ]
-        return [text.decode() for text in await self._each("meet", (REMEMBER_MS,), items)]
+        told = [text.decode().rpartition("|") for text in await self._each("meet", (REMEMBER_MS,), items)]
+        return [(lead, int(age_ms or 0)) for lead, _, age_ms in told]
 
     async def part(self, leads: Sequence[Lead]) -> None:
         """These leads are closed: nobody is told of them any more."""
@@ -236,16 +254,28 @@ class Arbiter:
         for (_, _, kind, lead_id), cell in zip(leads, cells, strict=True):
             if cell is not None:
                 redis.hgetall(keys.lead(cell, kind, lead_id))
-        stories = iter(checked(await answered(redis.execute(raise_on_error=False))))
+        found = iter(checked(await answered(redis.execute(raise_on_error=False))))
+        stories = [next(found) if cell is not None else {} for cell in cells]
+        await self._follow(leads, stories)
         pasts = []
-        for cell, journey in zip(cells, held[1::2], strict=True):
-            story = next(stories) if cell is not None else {}
+        for cell, journey, story in zip(cells, held[1::2], stories, strict=True):
             to = story.get(b"to")
             pasts.append(Past(cell, _asked(journey), _steps(story), to.decode() if to else None))
         return pasts, await self.now_ms()
 
-    async def leave(self, moves: Sequence[tuple[Lead, str, str, int]], now_ms: int) -> list[tuple[str, str]]:
-        """Let waiting leads leave their cell for another one: lead, from, to, how often it was offered.
+    async def _follow(self, leads: Sequence[Lead], stories: Sequence[Mapping[bytes, bytes]]) -> None:
+        """Where a lead is at home elsewhere by now, its cell is that one, whatever a late call has fixed."""
+        moved = {
+            (brand, kind, lead_id): story[b"to"].decode()
+            for (brand, _, kind, lead_id), story in zip(leads, stories, strict=True)
+            if is_elsewhere(story)
+        }
+        if moved:
+            await self._fix(list(moved), list(moved.values()), overrule=True)
+            raise OutageError("a lead has moved since it was looked for")
+
+    async def leave(self, moves: Sequence[Going], now_ms: int) -> list[tuple[str, str]]:
+        """Let leads leave their cell for another one: those who wait, and reservations with a later version.
 
         Returns the cell that each left for, as it was told the first time, and what it brings there; '' and
         nothing for one that stays.
@@ -264,14 +294,31 @@ class Arbiter:
                 out[row] = (to, "\n".join("\t".join(field) for field in fields.items()))
         return out
 
-    async def arrive(self, moves: Sequence[tuple[Lead, str, str, int]]) -> None:
+    async def arrive(self, moves: Sequence[Gone]) -> None:
         """Leads have been claimed in the cell that they left for: that is where they are from now on."""
         requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
         await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
+        cells: dict[str, list[Gone]] = {}
+        for move in moves:
+            cells.setdefault(move[1], []).append(move)
+        await self.scripts.run([_arrive_call(cell, those) for cell, those in cells.items()])
+
+    async def have_room(self, wanted: Sequence[tuple[Lead, str, str]]) -> list[bool]:
+        """Whether leads might take the slots (as in `Offer`) that they want in a cell, as it looks now."""
         pipeline = self.scripts.redis.pipeline(transaction=False)
-        for (_, _, kind, lead_id), cell, *_ in moves:
-            pipeline.delete(keys.lead(cell, kind, lead_id))
-        checked(await answered(pipeline.execute(raise_on_error=False)))
+        asked: list[tuple[int, int]] = []
+        for row, ((_, member_id, kind, lead_id), cell, slots) in enumerate(wanted):
+            for most, _, slot in (each.partition(":") for each in slots.split() if ":" in each):
+                asked.append((row, int(most)))
+                pipeline.zlexcount(keys.slots(cell), f"[{slot}|", f"({slot}}}")
+                pipeline.zscore(keys.slots(cell), f"{slot}|{keys.whom(kind, lead_id, member_id)}")
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        full = {
+            row
+            for (row, most), taken, own in zip(asked, held[::2], held[1::2], strict=True)
+            if taken >= most and own is None
+        }
+        return [row not in full for row in range(len(wanted))]
 
     async def tell_outcomes(self, outcomes: Sequence[tuple[Lead, str, bytes]]) -> None:
         """Note what became of responses, by their ids, where whoever sent them can read it."""
@@ -439,13 +486,32 @@ def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
     return Call("claim", names, args)
 
 
-def _leave_call(cell: str, moves: Sequence[tuple[Lead, str, str, int]], now_ms: int) -> Call:
-    names: list[str] = [keys.waiting(cell), keys.due(cell)]
-    args: list[str | int] = [now_ms]
-    for (_, member_id, kind, lead_id), _, to, attempt in moves:
+def seq_of(brought: str) -> int:
+    """The newest seq of a lead that brings this along, see `Arbiter.leave`."""
+    return int(dict(line.split("\t", 1) for line in brought.splitlines())["q"])
+
+
+def is_elsewhere(story: Mapping[bytes, bytes]) -> bool:
+    """Whether of a lead only the cell is left in which it is at home by now, see `arrive.lua`."""
+    return b"to" in story and story.get(b"q", b"") not in story
+
+
+def _leave_call(cell: str, moves: Sequence[Going], now_ms: int) -> Call:
+    names = _cell_keys(cell)
+    args: list[str | int] = [now_ms, CHANGES_MAX]
+    for (_, member_id, kind, lead_id), _, to, attempt, version in moves:
         names.append(keys.lead(cell, kind, lead_id))
-        args += [keys.whom(kind, lead_id, member_id), to, attempt]
+        args += [keys.whom(kind, lead_id, member_id), to, attempt, version]
     return Call("leave", names, args)
+
+
+def _arrive_call(cell: str, moves: Sequence[Gone]) -> Call:
+    names: list[str] = []
+    args: list[str | int] = [REMEMBER_MS]
+    for (_, _, kind, lead_id), _, to, seq in moves:
+        names.append(keys.lead(cell, kind, lead_id))
+        args += [to, seq]
+    return Call("arrive", names, args)
 
 
 def _restore_call(cell: str, leads: Sequence[Restored]) -> Call:

@@ -7,23 +7,25 @@
 -- KEYS[4]    stream      changes, ids mark-0, mark-1, ... without a gap: of one call "| 0 clock - guide load turn record ..."
 -- KEYS[5]    hash        guide -> turn; | -> the cell's clock; see scoring/fairness.py
 -- KEYS[6]    sorted set  kind|lead|member by when its state ends, epoch ms
--- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"; see router/rules/records.py
+-- KEYS[7]    hash        guide -> record "answered,offered,won,closed,silent,paused_until_ms,at_ms"
 -- KEYS[8]    sorted set  slots that are taken, members store|service|start_ms|kind|lead|member, all scores 0
--- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), v(ersion) and h(eld slots) of a reservation, to (the cell for which
---            it has left), and each seq -> answer
+-- KEYS[8+i]  hash        lead i: q (its newest seq), d(igest), of a reservation d<version> for each, v(ersion) and h(eld slots),
+--            to (the cell for which it has left), and each seq -> answer; of one that is at home elsewhere only q and to, see arrive
 -- ARGV[1]    how long a lead is remembered, ms
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
--- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms": horizon is how far a turn may be behind the
---            clock, tiers are the digits of the tiers, the first one first
+-- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms owner_ms store_ms": horizon is how far a turn
+--            may be behind the clock, tiers are the digits of the tiers, the first one first, owner_ms and store_ms how long
+--            an offer to the owner, and to a guide of the named store, lasts at most
 -- ARGV[8i-3] lead i as kind|lead|member
--- ARGV[8i-2] digest of its content: the same id with other content is a conflict
+-- ARGV[8i-2] digest of its content: the same id, and version, with other content is a conflict
 -- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
 -- ARGV[8i]   "arrival_ms tier queue rung policy offer_by_ms remind_ms wait_by_ms": what holds if it is offered, or waits, now
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
 -- ARGV[8i+2] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
---            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now
+--            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now; guide: who
+--            says so, of a lead that waits for whom there is a place, - for nobody
 -- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
 -- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value" a line; '' for nothing
@@ -37,8 +39,9 @@ local mark = redis.call('HGET', capacity, '|')
 if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
 end
-local now, horizon, order, age_up, half_life, silent_max, pause =
-  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local now, horizon, order, age_up, half_life, silent_max, pause, owner_ms, store_ms =
+  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local BOUND = {owner = tonumber(owner_ms), store = tonumber(store_ms)}
 horizon, silent_max, age_up = tonumber(horizon), tonumber(silent_max), tonumber(age_up)
 local FINAL = {won = true, lost = true, withdrawn = true, closed = true}
 local OFFERED = {offered = true, delivered = true, seen = true}
@@ -97,15 +100,22 @@ local function take_turn(guide, step)
   return whole(start)
 end
 
--- Whether the queue holds somebody who comes before a fresh lead of this tier.
-local function behind(queue, tier)
+-- The place of a tier in the order; who waits longer counts as of a higher one.
+local function standing(place, arrived) return math.max(place - math.floor(math.max(tonumber(now) - arrived, 0) / age_up), 1) end
+
+-- Whether the queue holds somebody who comes before a lead of this tier: a fresh one, or one that waits there itself since.
+local function behind(queue, tier, itself, since)
   local mine = string.find(order, tier, 1, true)
   for place = 1, waits and #order or 0 do
     local group = queue .. '|' .. string.sub(order, place, place)
     local first = redis.call('ZRANGEBYLEX', waiting, '[' .. group .. '|', '(' .. group .. '}', 'LIMIT', 0, 1)[1]
-    if first and place <= mine then return true end
-    -- who waits longer counts as of a higher tier
-    if first and tonumber(string.match(first, '^[^|]+|%d|(%d+)')) + (place - mine) * age_up <= tonumber(now) then return true end
+    local arrived = first and tonumber(string.match(first, '^[^|]+|%d|(%d+)'))
+    if first and not itself then
+      if place <= mine or standing(place, arrived) <= mine then return true end
+    elseif first and string.match(first, '[^|]+|[^|]+|[^|]+$') ~= itself then
+      local theirs, its = standing(place, arrived), standing(mine, since)
+      if theirs < its or theirs == its and arrived < since then return true end
+    end
   end
   return false
 end
@@ -127,12 +137,23 @@ local function words(answer)
   return out
 end
 
+-- Of a choice only who holds the lead, and in which store.
+local function holding(choice)
+  return string.match(choice, '^([^|]+)') .. '|0|' .. string.match(choice, '^[^|]+|%d+|([^|]+)')
+end
+
 local out = {}
 for i = 1, #KEYS - 8 do
   local key, whom, digest, shortlist, about, cause, move, wanted, brought = KEYS[8 + i], unpack(ARGV, 8 * i - 3, 8 * i + 4)
   local arrival, tier, queue, rung, policy, offer_by, remind, wait_by =
     string.match(about, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  if brought ~= '' and redis.call('EXISTS', key) == 0 then
+  -- who comes back finds what stayed when it left, at an earlier seq; a late call brings nothing that is newer
+  local there = brought ~= '' and redis.call('HMGET', key, 'q', 'to')
+  if there and there[2] and tonumber(there[1]) < tonumber(string.match('\n' .. brought, '\nq\t(%d+)')) then
+    redis.call('DEL', key)
+    there = {}
+  end
+  if there and not there[1] then
     for name, value in string.gmatch(brought, '([^\t\n]+)\t([^\n]*)') do redis.call('HSET', key, name, value) end
     redis.call('PEXPIRE', key, ARGV[1])
   end
@@ -153,7 +174,12 @@ for i = 1, #KEYS - 8 do
         load[guide], touched[guide], attempt = load[guide] + 1, touched[guide] or true, attempt + 1
         opened[#opened + 1] = 0
         opened[#opened + 1] = guide .. '|' .. whom
-        write('offered', offer_by, remind, take_turn(guide, tonumber(step)), '-', entry)
+        local by, remind_ms, bound = offer_by, remind, BOUND[string.match(entry, '[^|]+$')]
+        if bound and now + bound < tonumber(offer_by) then
+          by = whole(now + bound)
+          if remind ~= '0' then remind_ms = whole(now + math.floor((remind - now) * bound / (offer_by - now))) end
+        end
+        write('offered', by, remind_ms, take_turn(guide, tonumber(step)), '-', entry)
         return entry
       end
     end
@@ -193,10 +219,14 @@ for i = 1, #KEYS - 8 do
       local answer = answers[whole(at)] or ''
       newest = words(answer)
       if newest[8] == cause then first = first or at made[#made + 1] = answer end
-      if GIVEN_BACK[newest[1]] then tried[string.match(newest[10], '^[^|]+')] = true end
+      -- whom a change of a reservation has let go may get it again
+      if GIVEN_BACK[newest[1]] and not string.find(newest[8], '^reservation/') then tried[string.match(newest[10], '^[^|]+')] = true end
     end
-    attempt = tonumber(newest[2])
-    if (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
+    attempt = tonumber(newest[2] or '0')
+    if #newest == 0 and held[5] then
+      result = 'stale' -- at home in another cell by now
+    elseif version and (answers['d' .. version] or digest) ~= digest
+      or not version and (move == '' or string.sub(move, 1, 1) == '=') and held[2] ~= digest then
       result, made = 'conflict', {}
     elseif first then
       result, seq = 'replay', first
@@ -234,12 +264,17 @@ for i = 1, #KEYS - 8 do
       result = 'late'
     elseif not to then
       result = 'illegal'
-    elseif who ~= '-' and holder ~= who and after == '' then
-      result = state == 'waiting' and 'late' or 'not_yours'
+    elseif who ~= '-' and holder ~= who and after == '' and (state ~= 'waiting' or again == '') then
+      result = 'not_yours'
     elseif held[5] then -- on its way to another cell: only what must not be lost waits for it
       result = to ~= '' and 'stale' or after ~= '' and 'full' or 'nothing'
     elseif wanted ~= '' and not hold(wanted) then
       result = 'full'
+      if brought ~= '' then -- what it had in the cell that it left is given up by now
+        write('closed', '0', '0', '0', '-', state == 'waiting' and newest[10] or holding(newest[10]))
+        ends = nil
+        hold('')
+      end
     else
       local its_record = '-'
       local function let_go()
@@ -258,12 +293,10 @@ for i = 1, #KEYS - 8 do
         end
       end
       if to ~= '' then
-        local choice = newest[10]
-        if state ~= 'waiting' then choice = string.match(choice, '^([^|]+)') .. '|0|' .. string.match(choice, '^[^|]+|%d+|([^|]+)') end
-        write(to, by == 'k' and newest[4] or by, '0', '0', its_record, choice)
+        write(to, by == 'k' and newest[4] or by, '0', '0', its_record, state == 'waiting' and newest[10] or holding(newest[10]))
         result = 'ok'
         if again ~= '' or FINAL[to] then let_go() end
-        if GIVEN_BACK[to] then tried[holder] = true end
+        if GIVEN_BACK[to] and not version then tried[holder] = true end
         if FINAL[to] then
           ends = nil
           hold('')
@@ -271,14 +304,16 @@ for i = 1, #KEYS - 8 do
       end
       if again ~= '' then
         local old = state == 'waiting' and newest[10]
-        if place(shortlist, after ~= '' and who) then
+        -- for whom one was found may take somebody else if nobody is overtaken by that
+        local only = who ~= '-' and old and (after ~= '' or behind(queue, tier, whom, tonumber(arrival))) and who
+        if place(shortlist, only) then
           if old then let_go() end
           result = 'ok'
           if after ~= '' then
             local entry = string.match(made[#made], '(%S+)$')
             local guide = string.match(entry, '^[^|]+')
             local its = note(guide, 1, 1, 0, 0, false)
-            write(after, by, '0', '0', its, guide .. '|0|' .. string.match(entry, '^[^|]+|%d+|([^|]+)'))
+            write(after, by, '0', '0', its, holding(entry))
           end
         elseif after ~= '' then
           result = 'full'
@@ -300,8 +335,8 @@ for i = 1, #KEYS - 8 do
       sets[#sets + 1] = whole(seq + at)
       sets[#sets + 1] = answer
     end
-    if seq == 0 then
-      sets[#sets + 1] = 'd'
+    if seq == 0 or version then
+      sets[#sets + 1] = 'd' .. (version or '')
       sets[#sets + 1] = digest
     end
     if version then

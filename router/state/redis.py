@@ -35,6 +35,7 @@ from router.state import keys
 from router.state.guard import Guard, ask_identity, identity_of
 
 SCRIPTS = (
+    "arrive",
     "bind",
     "changes",
     "claim",

@@ -15,6 +15,7 @@ local moved, changed = {}, 0
 
 local function release(whom, answer)
   local state, choice = string.match(answer, '^(%S+) .* (%S+)$')
+  if not state then return end -- it has left, and is at home elsewhere
   if state == 'waiting' then
     redis.call('ZREM', waiting, choice .. '|' .. whom)
   else
@@ -33,12 +34,14 @@ end
 for i = 1, #KEYS - 8 do
   local whom, seq, answer, digest, guide, ends, turn, record, holds = unpack(ARGV, 9 * i - 6, 9 * i + 2)
   local key = KEYS[8 + i]
-  local held = redis.call('HMGET', key, 'q', 'd', seq, 'h', 'v', 'to')
+  local version = string.match(answer, ' reservation/(%d+)|')
+  local its_digest = 'd' .. (version or '')
+  local held = redis.call('HMGET', key, 'q', its_digest, seq, 'h', 'v', 'to')
   local known = tonumber(held[1] or '0')
   if held[3] ~= answer or digest ~= '' and held[2] ~= digest or known < tonumber(seq) then
     if known > 0 and known <= tonumber(seq) then release(whom, redis.call('HGET', key, known) or '') end
     redis.call('HSET', key, seq, answer, 'q', string.format('%d', math.max(known, tonumber(seq))))
-    if digest ~= '' then redis.call('HSET', key, 'd', digest) end
+    if digest ~= '' then redis.call('HSET', key, its_digest, digest) end
     redis.call('PEXPIRE', key, ARGV[1])
     changed = changed + 1
   end
@@ -54,7 +57,6 @@ for i = 1, #KEYS - 8 do
       for slot in string.gmatch(holds, '%S+') do redis.call('ZADD', slots, 0, slot .. '|' .. whom) end
       if held[4] or holds ~= '' then redis.call('HSET', key, 'h', holds) end
     end
-    local version = string.match(answer, ' reservation/(%d+)|')
     if version and tonumber(version) > tonumber(held[5] or '0') then redis.call('HSET', key, 'v', version) end
     if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
   end

@@ -21,7 +21,7 @@ SayableAction = Literal["seen", "accepted", "declined", "contacted", "visited", 
 OUTCOME_S, LOOK_S, LOOK_S_MAX = 1.0, 0.02, 0.1
 
 #: The status of each outcome that the router may write.
-STATUS = {"applied": 200, "late": 409, "illegal": 409, "not_yours": 403, "unknown": 404}
+STATUS = {"applied": 200, "late": 409, "illegal": 409, "full": 409, "not_yours": 403, "unknown": 404}
 
 
 class Said(Event, frozen=True):

@@ -103,7 +103,7 @@ ROWS = (
     Row(41, "exact duplicate event", "one effect", "SM",
         without="the stored answer of a claim"),
     Row(42, "same identity and version, other content", "dead letter 'conflict'; a higher version is a change", "PM",
-        without="the digest of a lead"),
+        without="the digest of a lead, and of each version"),
     Row(43, "late event (lead already closed)", "stored as late, no effect, counted", "SM"),
     Row(44, "cancel before create; decline before assign", "parked, then applied", "SM"),
     Row(45, "out-of-order updates", "highest seq wins", "PS",

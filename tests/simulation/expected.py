@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from topics.catalog import LEADS
+import orjson
+
+from topics.catalog import LEADS, RESERVATIONS
+
+INPUTS = (LEADS.name, RESERVATIONS.name)
 
 
 class Expected:
@@ -13,10 +17,13 @@ class Expected:
         self._contents = {}
 
     def note(self, sent, place):
-        """A lead is known by its first content; a later version of a reservation is a change, no conflict."""
+        """A lead, and each version of a reservation, is known by its first content."""
+        name = sent.name
+        if sent.topic == RESERVATIONS.name and name:
+            name = (name, orjson.loads(sent.value)["version"])
         if sent.reason:
             self.outcomes[place] = sent.reason
-        elif sent.topic == LEADS.name and self._contents.setdefault(sent.name, sent.value) != sent.value:
+        elif name and sent.topic in INPUTS and self._contents.setdefault(name, sent.value) != sent.value:
             self.outcomes[place] = "conflict"
         elif sent.name:
             self.outcomes[sent.name] = "answered"

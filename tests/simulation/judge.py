@@ -17,6 +17,7 @@ from scoring.requests import TIERS
 from tests.simulation.scripts import MARK
 from topics.assignments import FINAL_STATES, LIVE_STATES
 from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, RESPONSES, STORES, TOUCHES
+from topics.responses import ROUTERS_OWN
 
 #: What a failover may bring, as often as it has lost a write.
 EXCESS = ("double_assigned", "over_capacity")
@@ -145,7 +146,7 @@ def _moves(broker):  # noqa: C901 - one look at each step
     for story in stories.values():
         gave_back = set()
         for seq, made in sorted(story.items()):
-            if made["state"] in MOMENTS:
+            if made["state"] in MOMENTS and not _version(made):
                 gave_back.add(made["guide_id"])
             elif made["state"] == "offered" and made["guide_id"] in gave_back and made.get("turn"):
                 found.append(f"moves: back to who gave it back, {made['lead_id']} seq {seq}")
@@ -187,7 +188,7 @@ def _oversold(broker, db):
 def _untold(broker, db):
     """Guides' responses of which nobody has told what became of them."""
     for event in map(_json, broker.of(RESPONSES.name)):
-        if "guide_id" in event:
+        if "guide_id" in event and not event["response_id"].startswith(ROUTERS_OWN):
             who = (event["brand"], event["member_id"], event.get("kind", "lead"), event["lead_id"])
             if db.hget(keys.journey(*who), f"{keys.RESPONSE}{event['response_id']}".encode()) is None:
                 yield f"responses: nobody told of {event['response_id']}"

@@ -231,6 +231,13 @@ class Pipeline:
     def hgetall(self, key):
         self._commands.append(lambda: dict(self._connection.server.db.hgetall(key)))
 
+    def zlexcount(self, key, low, high):
+        low, high = low.removeprefix("[").encode(), high.removeprefix("(").encode()
+        self._commands.append(lambda: self._connection.server.db.zlexcount(key, low, high))
+
+    def zscore(self, key, member):
+        self._commands.append(lambda: self._connection.server.db.hget(key, member.encode()))
+
     def zcount(self, key, low, high):
         assert high == "+inf"
         self._commands.append(

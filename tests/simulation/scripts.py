@@ -89,24 +89,40 @@ class Claim:
 
     def __init__(self, cell, key, remember_ms, rules, ask):
         self.cell, self.db, self.key, self.remember_ms = cell, cell.db, key, remember_ms
-        now, self.horizon, self.tiers, age_up, half_life, silent_max, pause = rules
+        now, self.horizon, self.tiers, age_up, half_life, silent_max, pause, owner, store = rules
+        self.bounds = {b"owner": int(owner), b"store": int(store)}
         self.now, self.rules = int(now), [int(each) for each in (age_up, half_life, silent_max, pause)]
         self.whom, self.digest, self.shortlist, about, self.cause, self.move, self.wanted, brought = ask
-        if brought and not self.db.exists(key):
-            self.db.hset(key, dict(line.split(b"\t") for line in brought.split(b"\n")))
-            self.db.pexpire(key, remember_ms)
+        if brought:
+            self.bring(dict(line.split(b"\t") for line in brought.split(b"\n")))
         self.arrival, self.tier, self.queue, self.rung, self.policy, *self.limits = about.split(b" ")
         self.held = self.db.hgetall(key)
         self.seq = int(self.held.get(b"q", 0))
         # a restored lead may have lost its first steps
         self.steps = [self.held.get(b"%d" % seq, b" " * 9).split(b" ") for seq in range(1, self.seq + 1)]
-        self.tried = {each[9].split(b"|")[0] for each in self.steps if each[0] in GIVEN_BACK}
-        self.attempt = int(self.steps[-1][1]) if self.steps else 0
-        self.made, self.ends = [], None
+        self.tried = {
+            each[9].split(b"|")[0]
+            for each in self.steps
+            if each[0] in GIVEN_BACK and not each[7].startswith(b"reservation/")
+        }
+        self.attempt = int(self.steps[-1][1] or 0) if self.steps else 0
+        self.made, self.ends, self.brought = [], None, brought
+
+    def bring(self, fields):
+        """What comes along from another cell; it may have been here before."""
+        there = self.db.hgetall(self.key)
+        if b"to" in there and int(there[b"q"]) < int(fields[b"q"]):
+            self.db.delete(self.key)
+            there = {}
+        if b"q" not in there:
+            self.db.hset(self.key, fields)
+            self.db.pexpire(self.key, self.remember_ms)
 
     def answer(self):
+        if self.steps and self.steps[-1][0] == b"" and b"to" in self.held:
+            return [b"stale", b"", self.seq]
         before = [seq for seq, each in enumerate(self.steps, 1) if each[7] == self.cause]
-        if self.steps and (not self.move or self.move.startswith(b"=")) and self.held[b"d"] != self.digest:
+        if self.steps and self.differs():
             return [b"conflict", self.steps[-1][0], self.seq]
         if before:
             made = [self.held[b"%d" % seq] for seq in before]
@@ -124,6 +140,12 @@ class Claim:
         newest = self.made[-1].split(b" ") if self.made else self.steps[-1] if self.steps else [b""]
         return [result, newest[0], self.seq + bool(self.made), *self.made]
 
+    def differs(self):
+        """Whether the same lead, or version of a reservation, has come with other content."""
+        if self.version is not None:
+            return self.held.get(b"d%d" % self.version, self.digest) != self.digest
+        return (not self.move or self.move.startswith(b"=")) and self.held.get(b"d") != self.digest
+
     @property
     def version(self):
         kind = self.cause.partition(b"|")[0]
@@ -135,10 +157,10 @@ class Claim:
             return False
         return not self.move or (self.version is not None and self.version <= int(self.held.get(b"v", 0)))
 
-    def over_before(self, move):
+    def over_before(self, move, choice=None):
         if not move.startswith(b"="):
             return b"late"
-        self.write(move[1:], b"0", b"0", b"0", b"-", self.choice())
+        self.write(move[1:], b"0", b"0", b"0", b"-", choice or self.choice())
         self.ends = None
         return b"ok"
 
@@ -183,11 +205,14 @@ class Claim:
             return b"late"
         if following is None:
             return b"illegal"
-        if who not in {b"-", holder} and not after:
-            return b"late" if state == b"waiting" else b"not_yours"
+        if who not in {b"-", holder} and not after and (state != b"waiting" or not again):
+            return b"not_yours"
         if b"to" in self.held:
             return b"stale" if to else b"full" if after else b"nothing"
         if self.wanted and not self.hold(self.wanted):
+            if self.brought:
+                self.over_before(b"=closed", holding(self.steps[-1]))
+                self.hold(b"")
             return b"full"
         return self.step(state, holder, who, (to, again, after, by))
 
@@ -202,16 +227,13 @@ class Claim:
         to, again, after, by = following
         record = self.noted(state, to, holder)
         result = None
-        choice = self.steps[-1][9]
         if to:
-            words = choice.split(b"|")
-            if state != b"waiting":
-                choice = b"|".join((words[0], b"0", words[2]))
+            choice = holding(self.steps[-1])
             self.write(to, self.steps[-1][3] if by == b"k" else by, b"0", b"0", record, choice)
             result = b"ok"
             if again or to in FINAL:
                 self.let_go(state, holder)
-            if to in GIVEN_BACK:
+            if to in GIVEN_BACK and self.version is None:
                 self.tried.add(holder)
             if to in FINAL:
                 self.ends = None
@@ -222,7 +244,8 @@ class Claim:
 
     def offered_again(self, state, after, by, who):
         old = self.steps[-1][9] if state == b"waiting" else None
-        if entry := self.place(who if after else None):
+        only = who != b"-" and old and (after or self.behind(itself=True))
+        if entry := self.place(who if only else None):
             if old:
                 self.let_go(state, None)
             if after:
@@ -263,20 +286,25 @@ class Claim:
         self.cell.touched.add(guide)
         return text.encode()
 
-    def behind(self):
+    def behind(self, *, itself=False):
         """Whether the queue holds somebody who comes first."""
-        mine = self.tiers.index(self.tier)
+        mine, since = self.tiers.index(self.tier), int(self.arrival)
         for waiter in self.db.hgetall(self.cell.waiting):
-            queue, tier, arrival = waiter.split(b"|")[:3]
-            place = self.tiers.index(tier)
-            if queue == self.queue and (
-                place <= mine or int(arrival) + (place - mine) * self.rules[0] <= self.now
-            ):
+            queue, tier, arrival, _, whom = waiter.split(b"|", 4)
+            place, arrived = self.tiers.index(tier), int(arrival)
+            if queue != self.queue or (itself and whom == self.whom):
+                continue
+            theirs = self.standing(place, arrived)
+            its = self.standing(mine, since) if itself else mine
+            before = (theirs, arrived) < (its, since) if itself else place <= mine or theirs <= its
+            if before:
                 return True
         return False
 
+    def standing(self, place, arrived):
+        return max(place - max(self.now - arrived, 0) // self.rules[0], 0)
+
     def place(self, only=None):
-        offer_by, remind, _ = self.limits
         for entry in self.shortlist.split():
             guide, step = entry.split(b"|")[:2]
             if guide not in self.tried and only in {None, guide} and self.has_room(guide):
@@ -286,9 +314,18 @@ class Claim:
                 made = claimed(turn, clock, int(step), int(self.horizon))
                 self.db.hset(self.cell.turns, {guide: b"%d" % made.turn, CLOCK: b"%d" % made.clock})
                 self.cell.touched |= {guide, CLOCK}
-                self.write(b"offered", offer_by, remind, b"%d" % made.start, b"-", entry)
+                self.write(b"offered", *self.lasts(entry), b"%d" % made.start, b"-", entry)
                 return entry
         return None
+
+    def lasts(self, entry):
+        offer_by, remind, _ = self.limits
+        bound = self.bounds.get(entry.rpartition(b"|")[2])
+        within = int(offer_by) - self.now
+        if bound is None or bound >= within:
+            return offer_by, remind
+        sooner = self.now + (int(remind) - self.now) * bound // within
+        return b"%d" % (self.now + bound), remind if remind == b"0" else b"%d" % sooner
 
     def has_room(self, guide):
         record = self.db.hget(self.cell.records, guide)
@@ -317,8 +354,11 @@ class Claim:
     def keep(self):
         answers = {b"%d" % (self.seq + n): each for n, each in enumerate(self.made, 1)}
         self.db.hset(self.key, {b"q": b"%d" % (self.seq + len(self.made)), **answers})
+        if self.version is not None:
+            self.db.hset(self.key, {b"d%d" % self.version: self.digest})
         if not self.seq:
-            self.db.hset(self.key, {b"d": self.digest})
+            if self.version is None:
+                self.db.hset(self.key, {b"d": self.digest})
             self.db.pexpire(self.key, self.remember_ms)
         if self.version is not None:
             self.db.hset(self.key, {b"v": b"%d" % self.version})
@@ -329,6 +369,12 @@ class Claim:
             self.db.zrem(self.cell.due, self.whom)
         else:
             self.db.zadd(self.cell.due, self.whom, float(self.ends))
+
+
+def holding(step):
+    """Of a step's choice who holds the lead, and in which store; or where it waits."""
+    words = step[9].split(b"|")
+    return step[9] if step[0] == b"waiting" else b"|".join((words[0], b"0", words[2]))
 
 
 def _room(db, opened, capacity, guide):
@@ -342,11 +388,12 @@ def restore(db, keys, args):
         whom, seq, answer, digest, guide, ends, turn, record, holds = args[2 + 9 * i : 11 + 9 * i]
         held = dict(db.hgetall(key))
         known, its = int(held.get(b"q", 0)), int(seq)
-        other = held.get(seq) != answer or (digest and held.get(b"d") != digest)
+        named = b"d%b" % (_version(answer) or b"")
+        other = held.get(seq) != answer or (digest and held.get(named) != digest)
         if other or known < its:
             if 0 < known <= its:
                 _release(cell, whom, held.get(b"%d" % known, b""))
-            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({b"d": digest} if digest else {}))
+            db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({named: digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
         if known <= its and b"to" not in held:
@@ -395,11 +442,14 @@ def _hold_again(cell, key, whom, held, holds):
 
 
 def _raise_version(db, key, held, answer):
+    version = int(_version(answer) or 0)
+    if version > int(held.get(b"v", 0)):
+        db.hset(key, {b"v": b"%d" % version})
+
+
+def _version(answer):
     cause = answer.split(b" ")[7]
-    if cause.startswith(b"reservation/"):
-        version = int(cause.partition(b"|")[0].partition(b"/")[2])
-        if version > int(held.get(b"v", 0)):
-            db.hset(key, {b"v": b"%d" % version})
+    return cause.partition(b"|")[0].partition(b"/")[2] if cause.startswith(b"reservation/") else None
 
 
 def _raise_turns(db, turns, turn):
@@ -416,6 +466,8 @@ def _raise_turns(db, turns, turn):
 
 def _release(cell, whom, answer):
     """Give back what an answer occupies."""
+    if not answer:
+        return
     state, *_, choice = answer.split(b" ")
     if state == b"waiting":
         cell.db.zrem(cell.waiting, choice + b"|" + whom)
@@ -428,10 +480,10 @@ def _release(cell, whom, answer):
 def meet(db, keys, args):
     keep_ms, *asks = args
     out = []
-    for key, (what, lead, window_ms, force) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
+    for key, (what, lead, window_ms, instead) in zip(keys, zip(*[iter(asks)] * 4, strict=True), strict=True):
         held, _, until_ms = (db.hget(key, what) or b"").rpartition(b"|")
-        if held and held != lead and int(until_ms) > db.now_ms() and force != b"1":
-            out.append(held)
+        if held and held != lead and int(until_ms) > db.now_ms() and held != instead:
+            out.append(b"%b|%d" % (held, max(db.now_ms() - int(until_ms) + int(window_ms), 0)))
             continue
         if held != lead:
             db.hset(key, {what: b"%b|%d" % (lead, db.now_ms() + int(window_ms))})
@@ -450,22 +502,41 @@ def part(db, keys, args):
 
 
 def leave(db, keys, args):
-    waiting, due, *leads = keys
-    out = []
-    now, *asks = args
-    for key, (whom, cell, attempt) in zip(leads, zip(*[iter(asks)] * 3, strict=True), strict=True):
+    now, most, *asks = args
+    here, out, asks = Cell(db, keys[:8], most), [], zip(*[iter(asks)] * 4, strict=True)
+    for key, (whom, cell, attempt, version) in zip(keys[8:], asks, strict=True):
         held = db.hgetall(key)
         words = held.get(held.get(b"q"), b"").split(b" ")
-        early = b"to" not in held and int((words + [b"0"] * 4)[3] or 0) > int(now)
-        if words[0] != b"waiting" or words[1] != attempt or early:
+        if version:
+            leaves = b"to" in held or int(version) > int(held.get(b"v", 0))
+            leaves = leaves and words[0] not in {b"", *FINAL}
+        else:
+            early = b"to" not in held and int((words + [b"0"] * 4)[3] or 0) > int(now)
+            leaves = words[0] == b"waiting" and words[1] == attempt and not early
+        if not leaves:
             out.append([])
             continue
         if b"to" not in held:
             db.hset(key, {b"to": cell})
-        db.zrem(waiting, words[-1] + b"|" + whom)
-        db.zrem(due, whom)
+        db.zrem(here.due, whom)
+        _release(here, whom, held[held[b"q"]])
+        for slot in held.get(b"h", b"").split():
+            db.zrem(here.slots, slot + b"|" + whom)
         out.append([part for field in db.hgetall(key).items() for part in field])
+    here.tell()
     return out
+
+
+def arrive(db, keys, args):
+    keep_ms, *asks = args
+    shrunk = 0
+    for key, to, seq in zip(keys, asks[::2], asks[1::2], strict=True):
+        if (db.hget(key, b"q"), db.hget(key, b"to")) == (seq, to):
+            db.delete(key)
+            db.hset(key, {b"q": seq, b"to": to})
+            db.pexpire(key, keep_ms)
+            shrunk += 1
+    return shrunk
 
 
 def waiters(db, keys, args):
@@ -640,7 +711,7 @@ def set_capacity(db, keys, args):
             db.hset(capacity, {guide: version + b":" + room})
             taken += 1
             record = db.hget(records, guide)
-            if record and known not in {None, version} and int(record.split(b",")[5]):
+            if record and known and int(known[-16:]) < int(version[-16:]) and int(record.split(b",")[5]):
                 *shares, _, _, at = record.split(b",")
                 db.hset(records, {guide: b",".join((*shares, b"0", b"0", at))})
                 cell.touched.add(guide)
@@ -652,6 +723,7 @@ def set_capacity(db, keys, args):
 SCRIPTS = {
     each.__name__: each
     for each in (
+        arrive,
         bind,
         changes,
         claim,

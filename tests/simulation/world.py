@@ -88,6 +88,7 @@ class World:
         self._guides = {f"g{i}": rng.choice(self._stores) for i in range(rng.randint(1, 8))}
         self._members = [f"m{i}" for i in range(rng.randint(3, 12))]
         self._versions = dict.fromkeys(self._guides, 0)
+        self._said = {}
         markets = rng.choice(((None,), ("上海",), ("上海", "北京", "x/y")))
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
@@ -202,17 +203,26 @@ class World:
         return sent
 
     def _changed(self, before):
-        """The same id with other content."""
+        """The same id with other content; a later version has one: nothing is known of a refused one."""
         value = orjson.loads(before.value)
         if before.topic == LEADS.name:
             return before._replace(value=orjson.dumps(value | {"value_fen": 1}))
+        other = orjson.dumps(value | self._version())
+        if (version := orjson.loads(other)["version"]) > 1:
+            other = self._said.setdefault((before.name, version), other)
+        return before._replace(value=other)
+
+    def _version(self):
+        """What another version of a reservation has of its own."""
         if self.rng.random() < 0.7:
-            return before._replace(value=orjson.dumps(value | {"version": 2, "needs": ["suits"]}))
+            return {"version": 2, "needs": ["suits"]}
         status = self.rng.choice(("changed", "changed", "cancelled", "arrived", "no_show"))
         moved = {"starts_at_ms": self._visit_ms()}
         moved["ends_at_ms"] = moved["starts_at_ms"] + 3_600_000
+        if self.rng.random() < 0.5:
+            moved["store_id"] = self.rng.choice(self._stores)
         version = {"version": self.rng.randint(1, 4), "status": status}
-        return before._replace(value=orjson.dumps(value | version | (moved if status == "changed" else {})))
+        return version | (moved if status == "changed" else {})
 
     def _visit_ms(self):
         """About a day ahead, which is from when on a guide is needed."""
