@@ -5,6 +5,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
+# A worker that has to compile its own modules takes a third more CPU to start, and the tests start many.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench-stream bench-scoring bench-money simulate faults money-mutate schemas lock clean
 
@@ -29,7 +32,7 @@ demo: $(INSTALLED) ## Route leads through real parts and audit the result: STORE
 	@$(BIN)/lead-router demo $(if $(STORES),--stores "$(STORES)") $(if $(LEADS),--leads $(LEADS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 test: $(INSTALLED) ## Run the tests: ARGS="-k words" for some, ARGS="-m 'not real'" without Kafka and Redis
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types, floors
 	@$(BIN)/ruff check .

@@ -57,15 +57,16 @@ class Feed:
             ends = await consumer.end_offsets(self._partitions)
             begins = await self._begins(consumer, ends)
             self.total = sum(ends.values()) - sum(begins.values())
+            behind = {part: end for part, end in ends.items() if begins[part] < end}
             while True:
-                polled = await consumer.getmany(timeout_ms=200)
-                for batch in polled.values():
-                    yield batch
-                ends = {part: end for part, end in ends.items() if await consumer.position(part) < end}
-                if not ends:
+                if not behind:
                     self.caught_up.set()
                     if not follow:
                         return
+                polled = await consumer.getmany(timeout_ms=200)
+                for batch in polled.values():
+                    yield batch
+                behind = {part: end for part, end in behind.items() if await consumer.position(part) < end}
         finally:
             await consumer.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import re
@@ -48,11 +49,34 @@ class EmbeddedKafka(ServerProcess):
 
 
 def serve_mock_cluster() -> None:
-    """Serve until killed; prints the URL once the broker listens."""
-    producer = importlib.import_module("confluent_kafka").Producer({"test.mock.num.brokers": 1})
-    (broker,) = producer.list_topics(timeout=30).brokers.values()
-    print(f"kafka://{broker.host}:{broker.port}", flush=True)  # noqa: T201 - this is how the child tells its port
+    """Serve until killed; prints the URL once the broker listens.
+
+    By librdkafka's own functions (rdkafka_mock.h), since Python's client does not reach one of them: without
+    it the first member of a group would wait 3 s for others, at every start of a worker.
+    """
+    # librdkafka is found by way of the extension that is linked with it, wherever the wheel keeps it
+    librdkafka = ctypes.CDLL(importlib.import_module("confluent_kafka.cimpl").__file__)
+    for name in ("conf_new", "new", "handle_mock_cluster"):
+        getattr(librdkafka, f"rd_kafka_{name}").restype = _Pointer
+    librdkafka.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+    said = ctypes.create_string_buffer(512)
+    settings = librdkafka.rd_kafka_conf_new()
+    failed = librdkafka.rd_kafka_conf_set(settings, b"test.mock.num.brokers", b"1", said, len(said))
+    client = None if failed else librdkafka.rd_kafka_new(_PRODUCER, settings, said, len(said))
+    if not client:
+        raise ConfigError(f"{EmbeddedKafka.name}: {said.value.decode()}")
+    cluster = librdkafka.rd_kafka_handle_mock_cluster(client)
+    librdkafka.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0)
+    address = librdkafka.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+    print(f"kafka://{address}", flush=True)  # noqa: T201 - this is how the child tells its port
     threading.Event().wait()
+
+
+class _Pointer(ctypes.c_void_p):
+    """What librdkafka returns and takes again; a plain ``c_void_p`` would become a number, cut to 32 bits."""
+
+
+_PRODUCER = 0
 
 
 class RedisProcess(ServerProcess):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import faust
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.exceptions import ConsumerNotStarted
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -47,6 +48,7 @@ def app_settings() -> dict[str, Any]:
     """Return the settings of ``faust.App`` that the guarantees and budgets rest on (times in seconds)."""
     return {
         "Stream": BatchStream,  # gives agents `stream.batches()`
+        "TableManager": NoTables,  # a worker takes part a second earlier
         "web_enabled": False,  # Faust's web server listens on every interface, without authentication
         "topic_allow_declare": False,  # topics are the operator's to make
         "topic_disable_leader": True,  # nothing here runs on a leader only
@@ -83,6 +85,15 @@ class App(faust.App):  # type: ignore[misc] # Faust is untyped for us
     def seen(self) -> dict[TP, Seen]:
         """What its consumer sees of its partitions, by any thread; nothing before it is started."""
         return self._consumer.seen() if self._consumer else {}
+
+
+class NoTables(TableManager):  # type: ignore[misc] # Faust is untyped for us
+    """Faust's keeper of tables; it would let a worker join its group a second later, for tables to come."""
+
+    async def on_start(self) -> None:
+        """Start without that second."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class Chunk(ConsumerMessage):  # type: ignore[misc] # Faust is untyped for us

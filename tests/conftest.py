@@ -14,6 +14,7 @@ from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
 from tests.browser import chromium
 from tests.parts import MissingPartError, RealKafka, RealRedis
+from tests.processes import Dealing, in_order
 
 MISSING = pytest.StashKey[str]()
 # a deadline would measure the machine, not what is promised
@@ -73,6 +74,29 @@ def parts(request):
         kafka.start()
     with RealRedis() if kind == "real" else EmbeddedRedis() as redis:
         yield TestParts(kind, kafka, redis)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Dealing(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: in_order(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Hear from a process which part it misses."""
+    if missing := getattr(node, "workeroutput", {}).get("missing"):
+        node.config.stash[MISSING] = missing
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = session.config.stash.get(MISSING, None)
 
 
 @pytest.fixture

@@ -261,6 +261,24 @@ async def test_kafka_hands_over_what_was_produced(parts, prefix):
     assert await copy_one_record(parts.kafka_url, f"{prefix}leads") == (b"key", b"value")
 
 
+async def test_the_first_of_a_group_reads_at_once(parts, prefix):
+    """Not after the 3 s that the embedded broker would wait for others, of its own: workers start often."""
+    topic = f"{prefix}leads"
+    if parts.kind == "real":
+        await create_topics(parts.kafka_url, {topic: 1})
+    await copy_one_record(parts.kafka_url, topic)
+    began_s = time.monotonic()
+    async with AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=parts.kafka_url.removeprefix("kafka://"),
+        group_id=prefix,
+        auto_offset_reset="earliest",
+    ) as consumer:
+        record = await consumer.getone()
+    assert record.value == b"value"
+    assert time.monotonic() - began_s < 3
+
+
 @pytest.mark.real
 async def test_real_kafka_keeps_its_records_and_its_address_over_a_crash(real_kafka, prefix):
     if not real_kafka:
@@ -277,11 +295,12 @@ async def test_real_kafka_keeps_its_records_and_its_address_over_a_crash(real_ka
     assert (real_kafka.url, record.value) == (url, b"value")
 
 
+@pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize("ci", ["", "true"])
-def test_missing_real_parts_are_said_in_one_line_and_fail_in_ci(ci):
+def test_missing_real_parts_are_said_in_one_line_and_fail_in_ci(ci, processes):
     test = f"{__file__}::{test_redis_is_the_tests_own_and_comes_back_empty_after_a_crash.__name__}"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test],
+        [sys.executable, "-m", "pytest", "-n", str(processes), "-p", "no:cacheprovider", test],
         env={"PATH": "", "CI": ci},
         capture_output=True,
         text=True,

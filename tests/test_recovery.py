@@ -79,12 +79,12 @@ def changed(turn):
 @pytest.mark.slow
 def test_two_workers_hold_the_same_columns_after_churn_and_after_a_rebalance(running):
     """Leads come to both while guides change and go offline; one is killed, and comes back."""
-    world = running
+    world, sent = running, 0
     for turn in range(3):
         with world.load(leads=300, rate_per_s=600) as sending:
             world.roster(changed(turn))
-            world.sent(sending)
-        world.settle()
+            sent += world.sent(sending)
+        world.settle(sent)
         loads = sum(world.redis.zcard(key) for key in world.redis.scan_iter("lr:*:open", count=1000))
         assert loads > 0
         world.until(lambda: same_columns(world), "the same columns")
