@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench-stream bench-scoring bench-money simulate faults schemas lock clean
+.PHONY: help setup demo test check bench-stream bench-scoring bench-money simulate faults money-mutate schemas lock clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ simulate: $(INSTALLED) ## Replay one run of the simulator, with a trace: SEED=n
 
 faults: $(INSTALLED) ## Run the tests named after faults and print which rows hold: ARGS=--write for the docs
 	@$(BIN)/python -m tests.faults.table $(ARGS)
+
+money-mutate: $(INSTALLED) ## Take each protection of money away and show which test misses it: ARGS=--write for the docs
+	@$(BIN)/python -m tests.money.table $(ARGS)
 
 schemas: $(INSTALLED) ## Write the JSON Schemas of all topics to docs/schemas
 	@$(BIN)/lead-router schemas docs/schemas

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
@@ -19,6 +19,7 @@ from tests.processes import Dealing, in_order
 MISSING = pytest.StashKey[str]()
 # a deadline would measure the machine, not what is promised
 settings.register_profile("no deadline", deadline=None)
+settings.register_profile("first failure", deadline=None, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("no deadline")
 
 

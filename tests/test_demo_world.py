@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -23,16 +24,18 @@ from router.demo.country import CITIES, built_in_stores
 from router.demo.directory import COLUMNS, read_stores
 from router.demo.load import Load
 from router.demo.malformed import MALFORMED
+from router.demo.orders import COMMISSION, Orders
 from router.demo.roster import roster
 from router.demo.run import Options, demo
 from router.demo.simulate import publish_roster, simulate
 from router.demo.tail import Tail, verify
-from router.demo.words import ProgressLine, summary
+from router.demo.words import ProgressLine, earnings, money, summary, yuan
 from router.demo.worker_process import WorkerProcess
 from router.errors import ConfigError
 from router.topology import bootstrap, ensure_topics
+from scoring.policy import parse
 from tests import verifier
-from topics.catalog import GUIDES, LEADS, RESERVATIONS, STORES
+from topics.catalog import GUIDES, LEADS, ORDERS, RESERVATIONS, STORES
 from topics.codec import BadEventError, decode, encode
 
 STORES_OF_1 = built_in_stores(1)
@@ -191,6 +194,81 @@ def test_every_malformed_kind_is_refused_whatever_the_lead_it_was_made_of(malfor
     for each in load(leads=100, malformed_share=0, reservation_share=0).inputs(clock()):
         with pytest.raises(BadEventError):
             decode(LEADS.event, malformed.spoil(orjson.loads(each.value)))
+
+
+# -- the orders
+
+
+def card(number):
+    """The offer of a lead that is won, or of a reservation."""
+    asked = {"source": {"channel": "live"}, "price_zone": "special", "value_fen": 50_000}
+    kinds = {"kind": "lead", "lead": asked} if number % 5 else {"kind": "reservation"}
+    about = {"member_id": f"m{number}", "store_id": "s1", "guide_id": f"s1-{number % 3 + 1}"}
+    return {"lead_id": f"l{number}", **kinds, **about}
+
+
+def bought(seed, cards, at_ms=1_790_000_000_000):
+    orders = Orders(seed, "demo")
+    return [planned for each in cards for planned in orders.won(each, at_ms)]
+
+
+def test_what_comes_of_a_lead_that_is_won_hangs_on_the_seed_and_the_lead_alone():
+    cards = [card(number) for number in range(200)]
+    once = bought(1, cards)
+    assert once == bought(1, cards) != bought(2, cards)
+    backwards = bought(1, cards[::-1])
+    assert len(backwards) == len(once)
+    assert all(planned in once for planned in backwards)
+
+
+def test_orders_are_good_records_and_what_led_to_them_comes_first():
+    for planned in bought(1, [card(number) for number in range(300)]):
+        event = orjson.dumps(planned.event)
+        assert encode(decode(planned.topic.event, event))
+
+
+def test_orders_have_all_that_a_book_must_bear():
+    """Several who helped, parts given back, late sales, repeats, and sales of the day before."""
+    at_ms = 1_790_000_000_000
+    seen, refunds, first, twice = {}, {}, {}, 0
+    led = Counter()
+    for planned in sorted(bought(1, [card(n) for n in range(2_000)]), key=lambda each: each.at_ms):
+        event = planned.event
+        led[planned.topic.name, event.get("kind")] += 1
+        if planned.topic is not ORDERS:
+            continue
+        order = event["order_id"]
+        if event["status"] == "paid":
+            twice += order in seen
+            seen[order] = event
+        else:
+            refunds.setdefault(order, {})[event["refund_id"]] = event
+        first.setdefault(order, event["status"])
+    assert 1_700 < sum(order.startswith("o.") for order in seen) < 1_900
+    before = [event for order, event in seen.items() if order.startswith("y.")]
+    assert 500 < len(before) < 800
+    # they vest while somebody watches
+    assert all(0 < event["occurred_at_ms"] + 86_400_000 - at_ms <= 5_000 for event in before)
+    assert twice > 10
+    assert sum(status == "refunded" for status in first.values()) > 10
+    whole = partial = 0
+    for order, those in refunds.items():
+        for name in ("amount_fen", "commission_fen"):
+            assert sum(event[name] for event in those.values()) <= seen[order][name]
+        back = sum(event["amount_fen"] for event in those.values())
+        whole, partial = whole + (back == seen[order]["amount_fen"]), partial + len(those) // 2
+    assert whole > 50
+    assert partial > 20
+    assert sum(each["served_by"] != card(int(order[5:]))["guide_id"] for order, each in seen.items()) > 100
+    for kind in (("bindings", "bind"), ("bindings", "lend"), ("touches", "live"), ("touches", "view")):
+        assert led[kind] > 10, kind
+    assert any("partner" in event.get("source", {}) for event in seen.values())
+
+
+def test_the_policy_of_the_demo_shares_commission_and_vests_after_a_day():
+    policy = parse(COMMISSION, 1)
+    assert policy.commission.rights_days == 1
+    assert policy.commission.base_order[0] == "owner"
 
 
 # -- publishing and reading back
@@ -405,6 +483,28 @@ def test_the_demo_routes_and_its_audit_is_ok(capsys):
     assert found["accepted"] > 100
     assert all(found[name] > 0 for name in ("reoffered", "reminded", "expired", "no_shows", "closed"))
     assert (found["slots_oversold"], found["unaccounted"]) == (0, 0)
+    assert list(found)[20:29] == [
+        *("orders", "refunds", "postings", "commission_fen", "pending_fen", "earned_fen", "refunded_fen"),
+        *("unbalanced", "ledger_difference_fen"),
+    ]
+    assert (found["unbalanced"], found["ledger_difference_fen"], found["unposted"]) == (0, 0, 0)
+    assert all(found[name] > 0 for name in list(found)[20:27])
+    assert found["postings"] >= 2 * found["orders"]
+    held_fen = found["pending_fen"] + found["earned_fen"]
+    assert held_fen == found["commission_fen"] - found["refunded_fen"]
+    told = "\n".join(out)
+    assert "postings on top, each sums to zero" in told
+    assert re.search(r"earnings: c\d\ds\d\d-\d today \d", told)
+    assert re.search(r"lead-router commission show [oy]\.\S+ --brand demo", told)
+
+
+@pytest.mark.usefixtures("_sigterm")
+def test_a_demo_without_orders_says_nothing_of_money(capsys):
+    status = demo(Options(leads=50, orders=False, as_json=True), Settings())
+    *told, last = capsys.readouterr().out.splitlines()
+    found = orjson.loads(last)
+    assert (status, found["orders"], found["postings"]) == (0, 0, 0)
+    assert not re.search("commission|earn", "\n".join(told))
 
 
 @pytest.mark.usefixtures("_sigterm")
@@ -433,6 +533,18 @@ def test_progress_is_one_line_on_a_terminal_and_plain_lines_elsewhere():
         line.show("b")
         line.end()
         assert out.getvalue() == expected
+
+
+def test_money_is_told_in_yuan_to_the_fen():
+    assert [yuan(fen) for fen in (0, 5, -5, 123_456)] == ["0.00", "0.05", "-0.05", "1,234.56"]
+    assert any("pending" in line and "0.00" in line for line in money(Audit().report()))
+
+
+def test_a_guide_reads_today_this_period_pending_and_earned_in_one_hash():
+    held = {"pending|server": "1", "pending|owner": "200", "earned|server": "30", "p|2026-10": "9"}
+    held |= {"p|2026-11": "231", "day": "2026-11-29 201"}
+    assert earnings("g1", held) == "g1 today 2.01, in 2026-11 2.31; pending 2.01, earned 0.30"
+    assert earnings("g1", {}) == "g1 today 0.00, in  0.00; pending 0.00, earned 0.00"
 
 
 def test_the_summary_gives_the_verdict_in_words():

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from router.audit.book import Book
 from router.audit.report import Report
 from router.audit.roster import Roster
 from router.audit.slots import Slots
@@ -19,7 +20,7 @@ from router.audit.track import CLOSED, GIVEN_BACK, LIVE, SEQ_MAX, Track, step_of
 #: The topics that ask for an answer.
 INPUTS = ("leads", "reservations")
 #: The topics that the audit reads.
-TOPICS = ("stores", "guides", *INPUTS, "assignments", "dead-letters")
+TOPICS = ("stores", "guides", *INPUTS, "assignments", "orders", "commissions", "dead-letters")
 
 #: What is counted of the steps of all leads.
 COUNTED = ("accepted", "reoffered", "reminded", "expired")
@@ -42,6 +43,7 @@ class Audit:
         self._roster = Roster()
         self._slots = Slots()
         self._stories = Stories()
+        self._book = Book()
         self._tracks: dict[str, Track] = {}
         self._offsets: dict[str, dict[int, int]] = {topic: {} for topic in TOPICS}
         self._in: Counter[str] = Counter()
@@ -82,6 +84,10 @@ class Audit:
             self._feed_input(topic.removesuffix("s"), event, position, timestamp_ms)
         elif topic == "assignments":
             self._feed_assignment(event, position, timestamp_ms)
+        elif topic == "orders":
+            self._book.feed_order(event, position)
+        elif topic == "commissions":
+            self._book.feed_posting(event, value or b"", _place(position))
         elif topic == "stores":
             self._roster.feed_store(event)
             self._slots.feed_store(event)
@@ -112,6 +118,25 @@ class Audit:
         """Inputs without an answer so far."""
         return len(self._open)
 
+    @property
+    def orders_read(self) -> int:
+        """Records of ``orders`` so far, repeated ones too."""
+        return self._book.records
+
+    @property
+    def unposted(self) -> int:
+        """Sales and refunds without their posting so far."""
+        return self._book.open
+
+    @property
+    def examples(self) -> tuple[str, str] | None:
+        """``brand/order_id`` with the most roles, ``brand/guide_id`` who earns the most; or None."""
+        return self._book.example()
+
+    def vesting(self, by_ms: int) -> int:
+        """How many orders should have vested by a time and have not."""
+        return self._book.vesting(by_ms)
+
     def due(self, by_ms: int) -> int:
         """How many leads are in a state that ends before a time."""
         return len(self._stories.due(by_ms))
@@ -132,6 +157,7 @@ class Audit:
         adrift.update(self._stories.due(self._newest_ms - _OVERDUE_MS))
         oversold = self._slots.oversold()
         lost = [f"{who or 'unreadable'} at {_place(position)}" for position, who in self._open.items()]
+        unposted, off_fen = self._book.unposted(), self._book.differences_fen()
         problems = (
             _problem("lost", "inputs without an answer", lost),
             _problem("double_assigned", "ids assigned twice", self._doubled),
@@ -143,6 +169,9 @@ class Audit:
             _problem("slots_oversold", "slots sold more often than the store has them", oversold),
             _problem("unasked", "ids assigned without an input", self._unasked),
             _problem("unreadable", "assignments records that are no assignment", self._unreadable),
+            _problem("unposted", "sales and refunds that are not in the book", unposted),
+            _problem("unbalanced", "postings that do not come to nothing or are none", self._book.unbalanced),
+            _problem("ledger_difference", "orders of which the book says something else", off_fen),
             _problem("broker truncated", "partitions lost records before they were read", self._truncated),
         )
         held = sum(self._states[state] for state in LIVE)
@@ -170,6 +199,10 @@ class Audit:
             out_of_order=len(disordered),
             unasked=len(self._unasked),
             unreadable=len(self._unreadable),
+            **self._book.totals()._asdict(),
+            unposted=len(unposted),
+            unbalanced=len(self._book.unbalanced),
+            ledger_difference_fen=sum(off_fen.values()),
             truncated=len(self._truncated),
             leads_per_s=round(1000 * self.answered / span_ms, 1) if span_ms > 0 else 0.0,
             p50_ms=_percentile(self._latency_ms, 0.50),
@@ -218,6 +251,9 @@ class Audit:
         if not (partition.isdecimal() and offset.isdecimal()):
             return
         position = (topic, int(partition), int(offset))
+        if topic == "orders":
+            self._book.refuse(position)
+            return
         if position not in self._dead:
             self._dead.add(position)
             self._last_answer_ms = max(self._last_answer_ms, timestamp_ms)

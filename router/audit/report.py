@@ -61,6 +61,31 @@ class Report:
     """Ids with assignments and no input."""
     unreadable: int
     """Assignments records that are no assignment."""
+    orders: int
+    """Sales on ``orders`` that were not set aside, each once; so are refunds."""
+    refunds: int
+    postings: int
+    """Different postings in the book."""
+    bases: int
+    """Those of them that settle a sale as the group does today."""
+    overlays: int
+    """Those of them that split a sale on top of how the group settles it."""
+    parties: int
+    """Guides, stores, managers, partners and others who have a line in the book."""
+    commission_fen: int
+    """Of all sales, as ``orders`` has it."""
+    refunded_fen: int
+    """The commission of all refunds."""
+    pending_fen: int
+    """What the parties hold by the book, and can still lose by a refund."""
+    earned_fen: int
+    """What they hold that has vested and is not settled."""
+    unposted: int
+    """Sales and refunds with neither a posting nor a dead letter."""
+    unbalanced: int
+    """Postings that do not sum to zero, are none, or stand twice with other content."""
+    ledger_difference_fen: int
+    """By how much bases, splits and reversals are off what was sold and given back, order by order."""
     truncated: int
     """Partitions from which the broker dropped records before they were read."""
     leads_per_s: float
@@ -84,7 +109,8 @@ class Report:
             *("leads_in", "reservations_in", "assigned", "waiting", "dead_lettered", "lost"),
             *("double_assigned", "over_capacity", "leads_per_s", "p50_ms", "p99_ms", "offsets"),
             *("reoffered", "reminded", "expired", "waiting_max_age_s", "no_shows", "slots_oversold"),
-            "accepted",
+            *("accepted", "orders", "refunds", "postings", "commission_fen", "pending_fen", "earned_fen"),
+            *("refunded_fen", "unbalanced", "ledger_difference_fen"),
         )
         rest = [name for name in self.__dataclass_fields__ if name not in first]
         return {

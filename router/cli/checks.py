@@ -20,10 +20,11 @@ from topics.catalog import ASSIGNMENTS
 def verify(*, as_json: bool) -> None:
     """Audit what the topics hold, and Redis against them.
 
-    Reads every input, assignment and dead letter from the raw topics of LEAD_ROUTER_KAFKA_URL and counts
-    again, with code that shares nothing with the router: lost, doubled, over capacity, wrong price zone, out
-    of order. Where LEAD_ROUTER_REDIS_URL is set, every key there is compared with what the log says it should
-    hold; let the workers be idle meanwhile. The exit status is 1 when anything is found.
+    Reads every input, assignment, order, posting and dead letter from the raw topics of
+    LEAD_ROUTER_KAFKA_URL and counts again, with code that shares nothing with the router: lost, doubled, over
+    capacity, wrong price zone, out of order, and whether every fen of commission is where it belongs. Where
+    LEAD_ROUTER_REDIS_URL is set, every key there is compared with what the log says it should hold; let the
+    workers be idle meanwhile. The exit status is 1 when anything is found.
     """
     from router.demo.tail import verify  # noqa: PLC0415 - a help page needs no broker
     from router.demo.words import summary  # noqa: PLC0415 - same

@@ -25,19 +25,23 @@ from router.config import Settings
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A store directory: CSV with store_id,name,city,lat,lon,opens,closes,services.",
 )
+@click.option("--orders/--no-orders", default=True, show_default=True, help="What is won is bought, too.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on a line of its own.")
 @clear_errors
-def demo(*, leads: int, rate: float, seed: int, stores: Path | None, as_json: bool) -> None:
+def demo(  # noqa: PLR0913 - every option of a demo
+    *, leads: int, rate: float, seed: int, stores: Path | None, orders: bool, as_json: bool
+) -> None:
     """Route a made-up day in a minute, then audit it.
 
     Starts the parts and one worker, publishes a roster and a steady stream of leads and reservations, some of
-    them repeated or broken. Guides accept, decline, stay silent or go offline, visitors come or do not.
-    Checks from the raw topics that nothing was lost, nothing given twice, nobody given too much and no slot
-    sold twice. The exit status is 1 when the audit fails.
+    them repeated or broken. Guides accept, decline, stay silent or go offline, visitors come or do not, who
+    was won buys, and some give back a part or all. Checks from the raw topics that nothing was lost, nothing
+    given twice, nobody given too much, no slot sold twice, and every fen of commission held by who is
+    entitled to it. The exit status is 1 when the audit fails.
     """
     from router.demo.run import Options, demo  # noqa: PLC0415 - a help page needs no broker
 
-    options = Options(leads=leads, rate_per_s=rate, seed=seed, stores=stores, as_json=as_json)
+    options = Options(leads=leads, rate_per_s=rate, seed=seed, stores=stores, orders=orders, as_json=as_json)
     sys.exit(demo(options, Settings.from_env()))
 
 

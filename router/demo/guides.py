@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from router.demo.load import Input
+from router.demo.orders import Buying, nobody_buys
 from topics.catalog import PRESENCE, RESERVATIONS, RESPONSES, Topic
 
 #: Offers run out within seconds, so that all of it happens while somebody watches.
@@ -49,6 +50,10 @@ _OFFLINE_OF = 400
 _OFFLINE_MS = (2_000, 6_000)
 
 
+#: What a record is called, the first of these that it has.
+_NAMES = ("order_id", "touch_id", "command_id", "lead_id", "reservation_id", "guide_id")
+
+
 class _Deed(NamedTuple):
     at_ms: int
     number: int
@@ -60,11 +65,13 @@ class _Deed(NamedTuple):
 class Guides:
     """Tell it what is published, ask it what is due; the same seed and records give the same deeds.
 
-    ``guide_ids`` are those who go offline now and then; a guide who is offline answers nothing.
+    ``guide_ids`` are those who go offline now and then; a guide who is offline answers nothing. ``buying``
+    tells what comes of a lead that is won.
     """
 
-    def __init__(self, seed: int, brand: str, guide_ids: Sequence[str]) -> None:
+    def __init__(self, seed: int, brand: str, guide_ids: Sequence[str], buying: Buying = nobody_buys) -> None:
         self._seed, self._brand, self._guide_ids = seed, brand, guide_ids
+        self._buying = buying
         self._rng = Random(f"offline/{seed}")  # noqa: S311 - a made-up world, not a secret
         self._plan: list[_Deed] = []
         self._made = 0
@@ -126,9 +133,7 @@ class Guides:
         out = []
         while self._plan and self._plan[0].at_ms <= now_ms:
             deed = heappop(self._plan)
-            name = str(
-                deed.event.get("lead_id") or deed.event.get("reservation_id") or deed.event["guide_id"]
-            )
+            name = next(str(deed.event[key]) for key in _NAMES if deed.event.get(key))
             out.append(Input(deed.topic, deed.key.encode(), orjson.dumps(deed.event), name))
         return out
 
@@ -140,6 +145,9 @@ class Guides:
             at_ms += rng.randint(300, 1_500)
             lost = action == "won" and rng.randrange(100) < _LOST_OF_100
             self._respond(card, "lost" if lost else action, at_ms)
+            if action == "won" and not lost:
+                for planned in self._buying(card, at_ms):
+                    self._do(planned.at_ms, planned.topic, card["member_id"], planned.event)
 
     def _respond(self, card: dict[str, Any], action: str, at_ms: int) -> None:
         event = {

@@ -21,16 +21,19 @@ from router.demo.country import built_in_stores
 from router.demo.directory import StoreRow, read_stores
 from router.demo.guides import POLICY, Guides
 from router.demo.load import Input, Load
+from router.demo.orders import COMMISSION, Orders, nobody_buys
 from router.demo.roster import GUIDES_PER_STORE, guide_ids, roster
 from router.demo.simulate import publish_roster, simulate
 from router.demo.tail import Tail
-from router.demo.words import ProgressLine, progress, summary
+from router.demo.words import ProgressLine, earnings, progress, summary
 from router.demo.worker_process import WorkerProcess
 from router.errors import OutageError
 from router.local import Parts, parts
 from router.producing import outgoing, producing
+from router.state import keys
+from router.state.redis import Scripts
 from router.topology import ensure_topics
-from topics.catalog import POLICIES, PRESENCE, RESERVATIONS, RESPONSES
+from topics.catalog import BINDINGS, ORDERS, POLICIES, PRESENCE, RESERVATIONS, RESPONSES, TOUCHES
 from topics.policies import Policy
 
 #: How long nothing may happen while inputs wait for an answer, or leads for what is due.
@@ -53,6 +56,7 @@ class Options:
     rate_per_s: float = 500.0
     seed: int = 1
     stores: Path | None = None
+    orders: bool = True
     as_json: bool = False
 
 
@@ -101,7 +105,8 @@ def _demo(options: Options, settings: Settings, where: Parts, stores: Sequence[S
             load = Load(
                 seed=options.seed, leads=options.leads, stores=stores, brand=name, crowd_share=_CROWD_SHARE
             )
-            audit, guides = Audit(), Guides(options.seed, name, guide_ids(stores))
+            buying = Orders(options.seed, name).won if options.orders else nobody_buys
+            audit, guides = Audit(), Guides(options.seed, name, guide_ids(stores), buying)
             published = asyncio.run(
                 _route(load, options.rate_per_s, worker, audit, guides, (where.kafka_url, prefix))
             )
@@ -109,6 +114,10 @@ def _demo(options: Options, settings: Settings, where: Parts, stores: Sequence[S
             worker.stop()
     report = _checked(audit.report(), published)
     click.echo(summary(report))
+    if audit.examples is not None:
+        order, party = (name.partition("/")[2] for name in audit.examples)
+        click.echo(f"earnings: {asyncio.run(_earnings(where.redis_url, name, party))} yuan")
+        click.echo(f"one order: lead-router commission show {order} --brand {name}")
     click.echo(_hint(audit.busiest_guide, shared=shared))
     if options.as_json:
         click.echo(orjson.dumps({"seed": options.seed, **report.as_dict()}))
@@ -121,7 +130,7 @@ async def _publish_world(
     await ensure_topics(*target, partitions)
     now_ms = time.time_ns() // 1_000_000
     await publish_roster(*target, roster(stores, options.seed, brand=brand, at_ms=now_ms))
-    await publish_roster(*target, [(POLICIES, Policy(brand=brand, version=1, toml=POLICY))])
+    await publish_roster(*target, [(POLICIES, Policy(brand=brand, version=1, toml=POLICY + COMMISSION))])
 
 
 async def _route(  # noqa: PLR0913, PLR0917 - everybody who takes part
@@ -148,6 +157,7 @@ class _Run:
     target: Target
     _sent: int = 0
     _changed: int = 0
+    _bought: int = 0
 
     @property
     def published(self) -> int:
@@ -191,12 +201,18 @@ class _Run:
     def _over(self) -> bool:
         """Every input is answered, nobody means to say more, and nothing is due any more."""
         audit = self.tail.audit
-        return audit.answered >= self.published and self.guides.idle and not audit.due(_now_ms() + _SOON_MS)
+        by_ms = _now_ms() + _SOON_MS
+        read = audit.answered >= self.published and audit.orders_read >= self._bought
+        answered = read and not audit.unposted
+        return answered and self.guides.idle and not audit.due(by_ms) and not audit.vesting(by_ms)
 
     def _left(self) -> str:
         audit = self.tail.audit
-        due = audit.due(_now_ms() + _SOON_MS)
-        return f"{audit.unanswered:,} inputs have no answer, {due:,} leads wait for what is due"
+        by_ms = _now_ms() + _SOON_MS
+        return (
+            f"{audit.unanswered:,} inputs have no answer, {audit.due(by_ms):,} leads wait for what is due, "
+            f"{audit.unposted:,} orders are not in the book, {audit.vesting(by_ms):,} have not vested"
+        )
 
     def _count(self, so_far: int) -> None:
         self._sent = so_far
@@ -206,15 +222,27 @@ class _Run:
 
     async def _answer(self, inputs: asyncio.Task[Any]) -> None:
         """Publish what guides and members do, as it is due; guides go offline only while inputs come."""
-        topics = (RESPONSES, RESERVATIONS, PRESENCE)
+        topics = (RESPONSES, RESERVATIONS, PRESENCE, BINDINGS, TOUCHES, ORDERS)
         async with producing(*self.target, topics) as publisher:
             while True:
                 due = self.guides.due(_now_ms(), open_for_business=not inputs.done())
+                # counted beforehand: until the audit has read them all it is not over
+                self._bought += sum(each.topic is ORDERS for each in due)
                 await publisher.publish(
                     [outgoing(publisher, self.target[1], each.topic, each.key, each.value) for each in due]
                 )
                 self._changed += sum(each.topic is RESERVATIONS for each in due)
                 await asyncio.sleep(_ANSWER_S)
+
+
+async def _earnings(redis_url: str, brand: str, guide_id: str) -> str:
+    """What a guide reads in one call."""
+    scripts = Scripts(redis_url)
+    try:
+        held: Any = await scripts.redis.hgetall(keys.earnings(brand, "party", guide_id))
+    finally:
+        await scripts.close()
+    return earnings(guide_id, {key.decode(): value.decode() for key, value in held.items()})
 
 
 def _checked(report: Report, published: int) -> Report:
@@ -231,7 +259,8 @@ def _hint(guide: str | None, *, shared: bool) -> str:
     if guide is None or not shared:
         return (
             "Try next: lead-router demo --leads 20000 --rate 2000; your own stores: --stores FILE.csv;\n"
-            "your own Kafka and Redis, where the inboxes stay: LEAD_ROUTER_KAFKA_URL, LEAD_ROUTER_REDIS_URL."
+            "your own Kafka and Redis, where inboxes and books stay:\n"
+            "LEAD_ROUTER_KAFKA_URL, LEAD_ROUTER_REDIS_URL."
         )
     brand, guide_id = guide.split("/")
     return f"Try next: lead-router inbox {guide_id} --brand {brand}"

@@ -13,6 +13,7 @@ from router.audit import Audit, Report
 from router.audit.audit import INPUTS, TOPICS
 from router.errors import ConfigError
 from router.topology import bootstrap
+from topics.catalog import ORDERS
 
 _POLL_MS = 100
 
@@ -82,13 +83,17 @@ class Tail:
 
     async def read_answers(self, patience_s: float) -> None:
         """Read on, but no more inputs, until all are answered or nothing new was answered for so long."""
-        inputs = [part for part in self._consumer.assignment() if part.topic.endswith(INPUTS)]
-        self._consumer.pause(*inputs)
-        lost, deadline_s = self.audit.unanswered, time.monotonic() + patience_s
-        while self.audit.unanswered and time.monotonic() < deadline_s:
+        asking = (*INPUTS, ORDERS.name)
+        self._consumer.pause(*(part for part in self._consumer.assignment() if part.topic.endswith(asking)))
+        left, deadline_s = self._left, time.monotonic() + patience_s
+        while self._left and time.monotonic() < deadline_s:
             await self.read()
-            if self.audit.unanswered < lost:
-                lost, deadline_s = self.audit.unanswered, time.monotonic() + patience_s
+            if self._left < left:
+                left, deadline_s = self._left, time.monotonic() + patience_s
+
+    @property
+    def _left(self) -> int:
+        return self.audit.unanswered + self.audit.unposted
 
     async def _refuse_absent_topics(self) -> None:
         """Asked beforehand, because the consumer would wait for them, or make them appear."""

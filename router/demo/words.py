@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from router.audit import Report
@@ -14,6 +15,7 @@ _ALL_WELL = (
     "nothing lost, nobody assigned twice or over capacity, no slot sold twice, "
     "no price zone crossed, all in order"
 )
+_PAID_WELL = ", every fen of commission with who is entitled to it"
 
 
 class ProgressLine:
@@ -77,8 +79,43 @@ def summary(report: Report) -> str:
     )
     table = [f"  {name:<14}{number:>10,}  {what}".rstrip() for name, number, what in rows]
     verdict = (
-        [f"audit: ok, {_ALL_WELL}"]
+        [f"audit: ok, {_ALL_WELL}{_PAID_WELL if report.orders else ''}"]
         if report.ok
         else ["audit: FAILED", *(f"  {each}" for each in report.problems)]
     )
-    return "\n".join([*table, *verdict])
+    return "\n".join([*table, *(money(report) if report.orders else ()), *verdict])
+
+
+def money(report: Report) -> list[str]:
+    """How orders and refunds became earnings, a line for each step."""
+    rows = (
+        ("commission", yuan(report.commission_fen), f"yuan, of {report.orders:,} orders"),
+        ("refunded", yuan(report.refunded_fen), f"yuan of it, by {report.refunds:,} refunds"),
+        ("base", f"{report.bases:,}", "postings, as the group settles today"),
+        ("overlay", f"{report.overlays:,}", "postings on top, each sums to zero: who helped has a share"),
+        ("parties", f"{report.parties:,}", "guides, stores, managers, partners and others in the book"),
+        ("pending", yuan(report.pending_fen), "yuan, until the rights window is over"),
+        ("earned", yuan(report.earned_fen), "yuan, the rights window is over"),
+    )
+    return [f"  {name:<14}{number:>10}  {what}" for name, number, what in rows]
+
+
+def earnings(guide_id: str, held: Mapping[str, str]) -> str:
+    """What a guide reads of their earnings, from their one hash (see ``router.state.keys.earnings``)."""
+    accounts = {"pending": 0, "earned": 0}
+    for name, fen in held.items():
+        account = name.partition("|")[0]
+        if account in accounts:
+            accounts[account] += int(fen)
+    _, _, today = held.get("day", "").partition(" ")
+    period = max((name for name in held if name.startswith("p|")), default="")
+    told = ", ".join(f"{name} {yuan(fen)}" for name, fen in accounts.items())
+    return (
+        f"{guide_id} today {yuan(int(today or 0))}, in {period[2:]} {yuan(int(held.get(period, 0)))}; {told}"
+    )
+
+
+def yuan(fen: int) -> str:
+    """An amount as people read it: ``-1,234.05``."""
+    whole, rest = divmod(abs(fen), 100)
+    return f"{'-' if fen < 0 else ''}{whole:,}.{rest:02}"

@@ -1,0 +1,1 @@
+"""Each protection of money, taken away once: ``make money-mutate``."""
