@@ -86,7 +86,7 @@ class Flow:
             for policy, batch in self.reference.by_policy(fit):
                 wanted = columns([request.event for request in batch], self.reference.roster)
                 homes, now_ms = await self.arbiter.fix_cells(
-                    proposals(batch, wanted, self.reference.roster, policy),
+                    self.moving.kept(batch, proposals(batch, wanted, self.reference.roster, policy)),
                     partial(self.reference.in_charge, policy),
                 )
                 out += await self._place(batch, wanted, at_home(batch, homes), now_ms, policy, routed)

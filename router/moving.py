@@ -9,7 +9,7 @@ from router.errors import OutageError
 from router.reference import Reference
 from router.rules.intake import Record, Refusal, Request
 from router.rules.offers import CHANGE_FULL
-from router.rules.placing import Home, home_of
+from router.rules.placing import Home, Proposal, home_of
 from router.rules.responding import FURTHER, Understood, understand
 from router.rules.widening import further, spot
 from router.state.arbiter import Arbiter, Going, Gone, Lead, Past, seq_of
@@ -49,6 +49,16 @@ class Moving:
             request,
             move=replace(move, rung=rung, cell=move.cell or (cell if move.goes else None), place=place),
         )
+
+    def kept(self, batch: Sequence[Request], proposals: Sequence[Proposal]) -> list[Proposal]:
+        """Let those who are kept for headquarters begin in the cell of the nearest, if there is any."""
+        out = list(proposals)
+        for row, request in enumerate(batch):
+            if request.held:
+                here = self.reference.map_of(request.event.brand)
+                _, cell = further(request.event, out[row].cell, "hq", here)
+                out[row] = replace(out[row], cell=cell, owner_first=False)
+        return out
 
     async def book(
         self, requests: Sequence[Request], pasts: Sequence[Past], now_ms: int

@@ -7,6 +7,7 @@ same cell for a moment publish the same ids, and the second of each changes noth
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -58,6 +59,8 @@ class Timers:
     _rests_until_ms: int = 0
     _published: dict[str, int] = field(default_factory=dict)
     _seen: dict[str, tuple[int, int, tuple[str, ...]]] = field(default_factory=dict)
+    #: Behind how many a cell is looked at as well, since nobody was there for those before.
+    _skipped: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Look after the windows of the same brands."""
@@ -130,7 +133,8 @@ class Timers:
         """Waiting leads for whom there is somebody now, the oldest of the highest tier first."""
         if now_ms < self._rests_until_ms:
             return
-        queues = await self.arbiter.waiters(cells, WAITERS_MAX)
+        skips = [self._skipped.get(cell, 0) for cell in cells]
+        queues = await self.arbiter.waiters(cells, skips, WAITERS_MAX)
         self.oldest_ms = _oldest(cells, queues)
         looked: list[tuple[str, str]] = []
         for cell, waiters in zip(cells, queues, strict=True):
@@ -144,16 +148,29 @@ class Timers:
             for (cell, waiter), past in zip(looked, pasts, strict=True):
                 if past.cell not in {None, cell}:
                     await self.arbiter.forget_waiting(cell, waiter, len(past.steps))
-            responses = [
-                (self._response(lead, past, "drain", now_ms), past)
-                for lead, past, (cell, _) in zip(leads, pasts, looked, strict=True)
-                if past.cell == cell and (newest := _newest(past)) is not None and newest.state == "waiting"
-            ]
+            waiting = {
+                (drain := self._response(lead, past, "drain", now_ms)).response_id: (drain, past, place)
+                for lead, past, place in zip(leads, pasts, looked, strict=True)
+                if past.cell == place[0]
+                and (newest := _newest(past)) is not None
+                and newest.state == "waiting"
+            }
             # those who are on their way have a place each, which is not found for anybody else
-            found = await self.flow.placeable(responses, now_ms)
+            found = await self.flow.placeable([each[:2] for each in waiting.values()], now_ms)
+            self._look_on(looked, [waiting[each.response_id][2] for each in found])
             await self._publish([each for each in found if each.response_id not in self._published], now_ms)
             lasted_ms = await self.arbiter.now_ms() - now_ms if self.rest else 0
             self._rests_until_ms = now_ms + min(self.rest * lasted_ms, LOOK_MS)
+
+    def _look_on(self, looked: Sequence[tuple[str, str]], served: Sequence[tuple[str, str]]) -> None:
+        """Look further back next time where a look found nobody; from the end to the front again."""
+        happy = {_group(*place) for place in served}
+        counts = Counter(_group(*place) for place in looked)
+        for cell in {cell for cell, _ in looked}:
+            skip = self._skipped.pop(cell, 0)
+            whole = WAITERS_MAX * (2 if skip else 1)
+            if any(each[0] == cell and n >= whole and each not in happy for each, n in counts.items()):
+                self._skipped[cell] = skip + WAITERS_MAX
 
     async def _act(self, leads: Sequence[Lead], action: RouterAction, now_ms: int) -> None:
         pasts, _ = await self.arbiter.recall(leads)
@@ -216,6 +233,11 @@ def _oldest(cells: Sequence[str], queues: Sequence[Sequence[str]]) -> dict[tuple
             place = (cell.partition("/")[0], queue.partition("/needs/")[0])
             out[place] = min(out.get(place, int(arrival_ms)), int(arrival_ms))
     return out
+
+
+def _group(cell: str, waiter: str) -> tuple[str, str]:
+    """The cell, and the queue and tier, in which somebody waits."""
+    return cell, waiter.rsplit("|", 5)[0]
 
 
 def _lead(cell: str, whom: str) -> Lead:

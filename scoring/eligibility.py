@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scoring.arrays import Bools
+from scoring.layout import HQ
 from scoring.requests import TIERS
 from scoring.view import Grain, View
 
@@ -68,6 +69,14 @@ def stock(view: View) -> Bools:
     if asked.size:
         holds[asked] = view.requests.stock.holds(view.lead[asked], view.store[asked])
     return holds
+
+
+def kept(view: View) -> Bools:
+    """The store is of headquarters, if the lead is kept for those."""
+    if not view.requests.kept.any():
+        return np.ones(len(view), np.bool_)
+    of_hq: Bools = view.roster.store_kind.take(view.store) == HQ
+    return ~view.of_lead(view.requests.kept) | of_hq
 
 
 def only_owner(view: View) -> Bools:
@@ -145,6 +154,7 @@ ELIGIBILITY: tuple[Filter, ...] = (
     Filter("paused", Grain.GUIDE, paused),
     Filter("partner_quota", Grain.STORE, partner_quota),
     Filter("stock", Grain.STORE, stock),
+    Filter("kept", Grain.STORE, kept),
     Filter("only_owner", Grain.PAIR, only_owner),
     Filter("price_zone", Grain.PAIR, price_zone),
     Filter("skills", Grain.PAIR, skills),

@@ -54,6 +54,7 @@ class Requests:
     last_row: I32s  #: the guide who served the member last
     last_contact_ms: I64s  #: the member's last interaction, epoch ms
     partner_left: I32s  #: how many leads its partner's quota still allows; NONE without a quota
+    kept: Bools  #: kept for headquarters: nobody of another kind of store will do
     waits: Bools  #: has waited in a queue: nobody of that queue who came later goes first
     declined: Pairs = field(default_factory=Pairs)  #: requests and guides who declined them before
     no_slot: Pairs = field(default_factory=Pairs)  #: requests and stores without a free slot for them
@@ -119,6 +120,7 @@ def columns(events: Sequence[Lead | Reservation], roster: Roster) -> Requests:
         last_row=np.full(n, -1, np.int32),
         last_contact_ms=np.full(n, NONE, np.int64),
         partner_left=np.full(n, NONE, np.int32),
+        kept=np.zeros(n, np.bool_),
         waits=np.zeros(n, np.bool_),
     )
 

@@ -49,6 +49,7 @@ class Home:
     last: str | None = None
     last_contact_ms: int = -1
     partner_left: int = -1
+    kept: bool = False
     declined: tuple[str, ...] = ()
     no_slot: tuple[str, ...] = ()
 
@@ -92,6 +93,7 @@ class World:
             requests.owner_acted_ms[row] = home.acted_ms
             requests.last_contact_ms[row] = home.last_contact_ms
             requests.partner_left[row] = home.partner_left
+            requests.kept[row] = home.kept
         requests.declined = self._pairs("declined", roster.guide_row)
         requests.no_slot = self._pairs("no_slot", roster.store_row)
         return requests
@@ -225,6 +227,7 @@ def world(seed, region="city", n_stores=30, n_guides=80, n_events=25):
             last=maybe(0.4, pick(owners)) if owners else None,
             last_contact_ms=int(rng.choice((-1, NOW_MS - 1, NOW_MS - 10**8, NOW_MS - 10**10, NOW_MS + 9))),
             partner_left=int(rng.choice((-1, -1, -1, 0, 2))),
+            kept=bool(rng.random() < 0.1),
             declined=tuple(owner for owner in owners if rng.random() < 0.1),
             no_slot=tuple(f"s{s}" for s in range(n_stores) if rng.random() < 0.2),
         )

@@ -18,6 +18,7 @@ from router.rules.lifecycle import ACTIONS, BOOKINGS, OFFERS_AGAIN, TABLE, Limit
 from router.rules.offers import MOMENTS, made
 from router.rules.ownership import Contract, fact_of, follow
 from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
+from router.timers import WAITERS_MAX
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
@@ -485,6 +486,21 @@ def test_f61_who_is_drained_takes_no_place_of_one_who_came_before(server):
         assert world.state("old") == "offered g"  # nobody waits before it, so another one will do
 
     live(server, story, guide("g", capacity=0), guide("h", capacity=0))
+
+
+def test_f61_nobody_waits_for_ever_behind_many_whom_nobody_can_serve(server):
+    """Of the same queue and tier: the look goes on behind them, and comes back to the front."""
+
+    async def story(world):
+        far = [lead(f"far{n:03}", member_id=f"n{n}", lat=31.9, lon=121.9) for n in range(2 * WAITERS_MAX)]
+        await world.put(*far, lead("near", occurred_at_ms=BEGIN_MS + 1))
+        await world.put(guide("g", version=2))
+        await world.wait(5)
+        assert world.state("near") == "offered g"
+        assert world.state("far000").split()[0] == "waiting"
+
+    # the market's other store is beyond the radius of the near lead, and has nobody
+    live(server, story, store("t", lat=31.9, lon=121.9), guide("g", capacity=0))
 
 
 def test_f61_a_waiting_lead_is_drained_when_a_guide_comes_back(server):

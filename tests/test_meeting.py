@@ -183,6 +183,23 @@ def test_who_is_no_customer_is_marked_with_the_effect_of_the_policy(server, mark
     live(server, story, guide("g"))
 
 
+def test_who_is_kept_for_headquarters_is_offered_to_headquarters_alone(server):
+    """In the market of headquarters, at the next look as well, and to nobody who would grab it."""
+
+    async def story(world):
+        competitor, _ = MARKS["competitor"]
+        await world.put(competitor, lead("one"))
+        await world.wait(6)
+        assert world.state("one").split()[0] == "waiting"
+        assert await world.say("grabbed", "one", guide_id="g") == "full"
+        await world.put(store("h", kind="hq", market="far"), guide("team", store_id="h"))
+        await world.put(lead("two"))
+        await world.wait(6)
+        assert (world.state("one").split()[0], world.state("two")) == ("waiting", "offered team")
+
+    live(server, story, guide("g", capacity=9))
+
+
 def test_a_guide_who_asks_as_a_member_is_staff(server):
     async def story(world):
         await world.put(lead(member_id="g"))

@@ -114,6 +114,7 @@ def may_take(world, event, guide, store, policy):
         "shifts": not guide.shifts or any(span.from_ms <= NOW_MS < span.to_ms for span in guide.shifts),
         "hours": is_open(store),
         "partner_quota": home.partner_left != 0,
+        "kept": not home.kept or store.kind == "hq",
         "only_owner": not getattr(event, "only_owner", False) or home.owner == guide.guide_id,
         "tier_level": (guide.level or 5) >= policy.level_min[event.tier or "prospect"],
         "reserve": event.tier == policy.tier_order[0]

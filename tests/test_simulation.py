@@ -255,7 +255,9 @@ class Cases:
         return [keys.needs("b", member) for member in members], leads
 
     def _waiters(self):
-        return [keys.waiting(cell) for cell in self.CELLS], [self.rng.randint(1, 3)]
+        most = self.rng.randint(1, 3)
+        skips = [self.rng.choice((0, most, most + 1)) for _ in self.CELLS]
+        return [keys.waiting(cell) for cell in self.CELLS], [most, *skips]
 
     def _forget(self):
         cell = self.rng.choice(self.CELLS)
@@ -471,7 +473,8 @@ async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
     for ask in (
         lambda arbiter: arbiter.loads(Cases.CELLS),
         lambda arbiter: arbiter.loads([]),
-        lambda arbiter: arbiter.waiters(Cases.CELLS, 3),
+        lambda arbiter: arbiter.waiters(Cases.CELLS, [0] * len(Cases.CELLS), 3),
+        lambda arbiter: arbiter.waiters(Cases.CELLS, [3] * len(Cases.CELLS), 3),
         lambda arbiter: arbiter.records(Cases.CELLS),
         lambda arbiter: arbiter.held(Cases.CELLS[0], Cases.GUIDES),
         lambda arbiter: arbiter.due([keys.due(cell) for cell in Cases.CELLS], 10**9, 3),

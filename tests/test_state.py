@@ -798,7 +798,7 @@ def test_nothing_to_do_asks_nothing():
         assert await arbiter.keep_journeys([]) == []
         assert await arbiter.deliver_cards([]) == 0
         assert await arbiter.loads([]) == {}
-        assert await arbiter.waiters([], 3) == []
+        assert await arbiter.waiters([], [], 3) == []
         assert await arbiter.records([]) == {}
 
     asyncio.run(story())

@@ -117,6 +117,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
     wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
     wanted.waits[:] = [request.move is not None for request in batch]
+    wanted.kept[:] = [request.held for request in batch]
     grabs = {row: grab for row, request in enumerate(batch) if (grab := grabber(request))}
     wanted.only_owner[list(grabs)] = True
     for column, guides in (
@@ -270,7 +271,8 @@ def script_rules(policy: Policy, now_ms: int) -> str:
 def _terms(request: Request, policy: Policy, tier: Tier, rung: Rung, now_ms: int) -> Terms:
     within_ms = policy.respond_s[tier] * 1000
     remind_at_ms = now_ms + round(within_ms * policy.remind_share) if policy.remind_share < 1 else 0
-    wait_by_ms = now_ms + policy.ladder_s[rung] * 1000
+    over_ms = request.event.occurred_at_ms + policy.life_max_s * 1000
+    wait_by_ms = max(now_ms, min(now_ms + policy.ladder_s[rung] * 1000, over_ms))
     if isinstance(request.event, Reservation) and rung == AHEAD:
         wait_by_ms = max(now_ms, guide_needed_ms(request.event, policy))
     return Terms(policy.version, now_ms + within_ms, remind_at_ms, wait_by_ms)

@@ -99,7 +99,10 @@ def understand(
             move = replace(move, goes=False)
         # who has left goes on, whatever has happened since; a reservation by the version that moved it
         move = replace(move, here=past.cell, cell=None if isinstance(event, Reservation) else past.to)
-        out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
+        held = "hq" in {policy.marks[mark] for mark in asked.marks}
+        out.requests.append(
+            Request(response.kind, response.lead_id, event, asked.digest, record, move, held=held)
+        )
     return out
 
 

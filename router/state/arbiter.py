@@ -366,9 +366,12 @@ class Arbiter:
         pipeline.delete(keys.lead(cell, kind, lead_id))
         checked(await answered(pipeline.execute(raise_on_error=False)))
 
-    async def waiters(self, cells: Sequence[str], most: int) -> list[list[str]]:
-        """Who waits longest in each queue and tier of each cell, as `keys.waiting` tells."""
-        items = [Item([keys.waiting(cell)]) for cell in cells]
+    async def waiters(self, cells: Sequence[str], after: Sequence[int], most: int) -> list[list[str]]:
+        """Who waits longest in each queue and tier of each cell, as `keys.waiting` tells.
+
+        And where ``after`` is above 0, at least ``most``, as many more behind so many.
+        """
+        items = [Item([keys.waiting(cell)], [skip]) for cell, skip in zip(cells, after, strict=True)]
         return [
             text.decode().split(" ") if text else [] for text in await self._each("waiters", (most,), items)
         ]

@@ -74,7 +74,7 @@ def slots(cell: str) -> str:
 
 def parked(brand: str) -> str:
     """Sorted set by epoch ms: responses that came before their lead, to be read again."""
-    return f"lr:{{{brand}/parked}}:due"
+    return f"lr:{{{brand}/parked}}:parked"
 
 
 def lead(cell: str, kind: str, lead_id: str) -> str:

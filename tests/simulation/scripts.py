@@ -540,12 +540,13 @@ def arrive(db, keys, args):
 
 
 def waiters(db, keys, args):
-    out = []
-    for key in keys:
+    out, most = [], int(args[0])
+    for key, after in zip(keys, map(int, args[1:]), strict=True):
         groups = {}
         for member in sorted(db.hgetall(key)):
             groups.setdefault(tuple(member.split(b"|")[:2]), []).append(member)
-        out.append(b" ".join(member for those in groups.values() for member in those[: int(args[0])]))
+        told = (those[:most] + (those[after : after + most] if after else []) for those in groups.values())
+        out.append(b" ".join(member for those in told for member in those))
     return out
 
 
