@@ -18,7 +18,7 @@ from tests.ledger_world import (
     sale,
 )
 from tests.lifecycle_world import TOML, policy
-from topics.catalog import COMMISSIONS, GUIDES, ORDERS
+from topics.catalog import COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +245,20 @@ def test_a_period_that_has_not_begun_is_not_closed(server):
         await world.command("close", period="2027-01")
         await world.command("close")
         assert world.dead_letters() == ["command_refused"] * 2
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("period", ["2025-00", "2025-13", "2025-99", "2025-1", "2025-011"])
+def test_m11_a_period_that_no_calendar_has_is_refused_and_the_book_stays_open_where_it_was(server, period):
+    async def story(world):
+        await world.put(sale())
+        value = world.close_of(PERIOD).replace(PERIOD.encode(), period.encode())
+        world._append(LEDGER_COMMANDS.name, b"b", value)
+        await world.settle()
+        assert world.dead_letters() == ["invalid"]
+        await world.put(sale("p"))
+        assert {each["period"] for each in world.postings()} == {PERIOD}
 
     book_of(server, story)
 
