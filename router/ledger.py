@@ -283,14 +283,12 @@ class Ledger:
         move: Callable[[Page, str, Standing, Inputs, LedgerCommand], Change],
     ) -> None:
         """Move the orders that wait in a sorted set up to the command's period, chunk by chunk."""
-        until, skip = int((command.period or "").replace("-", "")), 0
-        while names := await self.money.waiting(key, until, skip, CHUNK):
+        until = int((command.period or "").replace("-", ""))
+        async for names in self.money.waiting(key, until, CHUNK):
             done = await self.carry(
                 [Ask(command.brand, name, record, partial(_swept, command, name, move)) for name in names]
             )
             await self._publish(done.values)
-            # who has moved waits no more, the others stand before the rest
-            skip += len(names) - done.changed
 
     async def dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
         """Freeze an order that one of its postings names, or let it go on."""

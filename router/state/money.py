@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,12 +133,19 @@ class Money:
             pipeline.zrem(keys.unpublished(brand), posting_id)
         await self._answers(pipeline)
 
-    async def waiting(self, key: str, until: int, skip: int, most: int) -> list[str]:
-        """The orders in a sorted set with a score up to ``until``, after so many of them."""
-        held: Any = await answered(
-            self._scripts.redis.zrange(key, "-inf", until, byscore=True, offset=skip, num=most)
-        )
-        return [name.decode() for name in held]
+    async def waiting(self, key: str, until: int, about: int) -> AsyncIterator[list[str]]:
+        """The orders in a sorted set with a score up to ``until``, in parts of ``about`` so many.
+
+        Whoever stays in the set all the while is told, whoever else comes or goes: the promise of ZSCAN.
+        """
+        cursor = 0
+        while True:
+            told: Any = await answered(self._scripts.redis.zscan(key, cursor, count=about))
+            cursor, held = told
+            if names := sorted({name.decode() for name, score in held if score <= until}):
+                yield names
+            if not cursor:
+                return
 
     async def chain(self, brand: str, period: str) -> list[tuple[int, str, int]]:
         """The postings of an open period: number, digest, how many fen it moves."""
