@@ -35,6 +35,7 @@ from router.rules.entries import (
     pay,
     sell,
     settle,
+    take_off,
     vest,
 )
 from router.rules.intake import Record, Refusal, decoded
@@ -195,6 +196,9 @@ class Ledger:
                 continue
             if result == "conflict":
                 raise EffectError(f"order {change.order_id}: its posting ids hold other postings")
+            if result == "beyond":
+                done.refusals += [_beyond(ask, change, values) for ask in those]
+                continue
             done.refusals += refusals
             done.changed += result == "ok" and write is not None
             done.values += [(those[0].brand, value) for value in values]
@@ -272,8 +276,9 @@ class Ledger:
             return [_refused(record, f"period: {period} is not closed, nothing of it can be paid")]
         if any(line.fen for line in command.lines):
             return [_refused(record, "lines: name whom to pay, with 0 fen: all that is settled is paid")]
-        await self._sweep(command, record, keys.settled(brand), pay)
-        return []
+        refusals = await self._sweep(command, record, keys.settled(brand), pay)
+        # only now it is known how much there is to take it off from
+        return refusals + await self._sweep(command, record, keys.settled(brand), take_off)
 
     async def _sweep(
         self,
@@ -281,16 +286,16 @@ class Ledger:
         record: Record,
         key: str,
         move: Callable[[Page, str, Standing, Inputs, LedgerCommand], Change],
-    ) -> None:
+    ) -> list[Refusal]:
         """Move the orders that wait in a sorted set up to the command's period, chunk by chunk."""
-        until, skip = int((command.period or "").replace("-", "")), 0
-        while names := await self.money.waiting(key, until, skip, CHUNK):
+        until, refusals = int((command.period or "").replace("-", "")), list[Refusal]()
+        async for names in self.money.waiting(key, until, CHUNK):
             done = await self.carry(
                 [Ask(command.brand, name, record, partial(_swept, command, name, move)) for name in names]
             )
             await self._publish(done.values)
-            # who has moved waits no more, the others stand before the rest
-            skip += len(names) - done.changed
+            refusals += done.refusals
+        return refusals
 
     async def dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
         """Freeze an order that one of its postings names, or let it go on."""
@@ -437,6 +442,12 @@ def _write(page: Page, held: Held, change: Change) -> Write | None:
 def _waited(parked: Parked, topic: str) -> _Waited:
     place = (parked.partition, parked.offset, parked.member_id.encode(), parked.value.encode())
     return _Waited(topic, *place, parked.timestamp)
+
+
+def _beyond(ask: Ask, change: Change, where: Sequence[bytes]) -> Refusal:
+    place, name = (each.decode() for each in where)
+    what = f"{change.order_id}: {name} of {place.rpartition(':')[2]} would fall below 0, or rise above it"
+    return _refused(ask.record, what)
 
 
 def _refused(record: Record, what: str) -> Refusal:

@@ -18,7 +18,7 @@ from tests.ledger_world import (
     sale,
 )
 from tests.lifecycle_world import TOML, policy
-from topics.catalog import COMMISSIONS, GUIDES, ORDERS
+from topics.catalog import COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,39 @@ def test_m9_nothing_vests_before_its_time_whoever_asks(server):
     book_of(server, story)
 
 
+def test_m9_a_command_that_is_dated_ahead_earns_nothing_early(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(6.1)
+        ahead_ms = world.arbiter.now + int(0.95 * DAY_MS)
+        await world.command("vest", order_id="o", occurred_at_ms=ahead_ms)
+        assert world.dead_letters() == ["command_refused"]
+        assert world.balances("pending") == OF_1000
+        await world.days(0.9)
+        assert world.balances("earned") == OF_1000
+
+    book_of(server, story)
+
+
+def test_m9_what_vests_does_so_though_the_clock_of_the_broker_is_a_little_behind(server):
+    async def story(world):
+        await world.put(sale())
+        world.arbiter.now = BEGIN_MS + 7 * DAY_MS - 30_000
+        await world.command("vest", order_id="o", occurred_at_ms=BEGIN_MS + 7 * DAY_MS)
+        assert world.balances("earned") == OF_1000
+
+    book_of(server, story)
+
+
+def test_m11_a_close_that_is_dated_ahead_closes_no_month_early(server):
+    async def story(world):
+        world.arbiter.now = BEGIN_MS + 9 * DAY_MS  # 30 September
+        await world.command("close", period=NEXT, occurred_at_ms=world.arbiter.now + DAY_MS)
+        assert world.dead_letters() == ["command_refused"]
+
+    book_of(server, story)
+
+
 def test_m9_nothing_is_paid_of_a_period_that_is_not_closed(server):
     async def story(world):
         await world.put(sale())
@@ -249,6 +282,20 @@ def test_a_period_that_has_not_begun_is_not_closed(server):
     book_of(server, story)
 
 
+@pytest.mark.parametrize("period", ["2025-00", "2025-13", "2025-99", "2025-1", "2025-011"])
+def test_m11_a_period_that_no_calendar_has_is_refused_and_the_book_stays_open_where_it_was(server, period):
+    async def story(world):
+        await world.put(sale())
+        value = world.close_of(PERIOD).replace(PERIOD.encode(), period.encode())
+        world._append(LEDGER_COMMANDS.name, b"b", value)
+        await world.settle()
+        assert world.dead_letters() == ["invalid"]
+        await world.put(sale("p"))
+        assert {each["period"] for each in world.postings()} == {PERIOD}
+
+    book_of(server, story)
+
+
 def test_m12_balances_at_any_time_follow_from_the_postings_and_are_what_redis_holds(server):
     async def story(world):
         await sold_and_paid(world, sale(), sale("p", 777), sale("q", 1))
@@ -301,12 +348,78 @@ def test_what_is_adjusted_is_settled_and_paid_with_the_rest_once(server):
         (line("earned", "g3", 1), line("earned", "g1", -2)),
         (line("elsewhere", "g3", 1), line("earned", "g1", -1)),
         (line("pending", "g3", 1), line("earned", "g1", -1)),
+        (line("paid", "g3", 1), line("commission", "group", -1, "group")),
     ],
 )
 def test_an_adjustment_that_is_none_is_refused(server, lines):
     async def story(world):
         await world.command("adjust", lines=lines, reason="why not")
         assert world.dead_letters() == ["command_refused"]
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (line("earned", "g3", -1), line("commission", "group", 1, "group")),  # holds nothing
+        (line("earned", "g2", -501), line("earned", "g3", 501)),  # holds 500
+        (line("earned", "g2", -1, "owner"), line("earned", "g3", 1)),  # not in this role
+        (line("receivable", "g2", 1), line("earned", "g2", -1)),  # owes nothing
+    ],
+)
+def test_m8_an_adjustment_takes_nothing_that_is_not_there(server, lines):
+    async def story(world):
+        await world.put(sale())
+        await world.days(8)
+        await world.command("adjust", lines=lines, reason="why not")
+        assert world.dead_letters() == ["command_refused"]
+        assert world.balances("earned") == OF_1000
+        taken = (line("earned", "g2", -500), line("earned", "g3", 500))
+        await world.command("adjust", lines=taken, reason="she did it")
+        assert world.balances("earned") == {"g1": 200, "g3": 500, "s": 200, "boss": 100}
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_m8_what_was_taken_off_goes_off_the_payout_and_nobody_is_paid_less_than_nothing(server):
+    async def story(world):
+        await world.put(sale())
+        await world.days(8)
+        lines = (line("earned", "g2", -300), line("commission", "group", 300, "group"))
+        await world.command("adjust", lines=lines, reason="an error of August")
+        await world.command("dispute", order_id="o")
+        await world.command("close", period=PERIOD)
+        await world.command("pay", period=PERIOD)
+        assert world.balances("paid") == {}  # of what is disputed nothing can be taken off yet
+        assert world.dead_letters() == ["command_refused"]
+        await world.command("release", order_id="o")
+        await world.days(30)
+        await world.command("close", period=NEXT)
+        await world.command("pay", period=NEXT)
+        assert world.balances("paid") == OF_1000 | {"g2": 200}
+        assert world.balances("settled") == {}
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_m8_a_debt_is_cleared_from_what_is_settled_up_to_the_debt(server):
+    async def story(world):
+        await sold_and_paid(world)
+        await world.put(refund("r", 1000), sale("p", occurred_at_ms=world.arbiter.now))
+        await world.days(8)
+        clear = (line("receivable", "g2", 501), line("earned", "g2", -501))
+        await world.command("adjust", lines=clear, reason="more than she owes")
+        assert world.dead_letters() == ["command_refused"]
+        clear = (line("receivable", "g2", 500), line("earned", "g2", -500))
+        await world.command("adjust", lines=clear, reason="what she owes")
+        await world.command("close", period=NEXT)
+        await world.command("pay", period=NEXT)
+        assert "g2" not in world.balances("receivable")
+        assert world.balances("paid")["g2"] == 500
+        assert await world.differences() == ({}, [])
 
     book_of(server, story)
 

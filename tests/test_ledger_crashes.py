@@ -199,6 +199,24 @@ def test_m11_what_was_decided_before_a_close_is_decided_anew_after_it(server):
     book_of(server, story)
 
 
+def test_what_leaves_in_the_middle_of_a_close_keeps_no_other_order_from_being_settled(server, monkeypatch):
+    monkeypatch.setattr("router.ledger.CHUNK", 10)
+
+    async def story(world):
+        await world.put(*(sale(f"o{number:03}", 10) for number in range(150)))
+        await world.days(8)
+        gone = [refund("r", 10, f"o{number:03}") for number in range(10)]
+        ledger = interrupted(world, lambda: world.put(*gone))
+        world._append(LEDGER_COMMANDS.name, b"b", world.close_of(PERIOD))
+        world._read[LEDGER_COMMANDS.name] += 1
+        await ledger.commands(world.log[LEDGER_COMMANDS.name][-1:])
+        assert world.balances("earned") == {}
+        assert sum(world.balances("settled").values()) == 1400
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
 MUTANTS = {
     "as it was read": (
         "~= change.read then return 'stale' end",

@@ -9,7 +9,7 @@ from msgspec import Meta
 from topics.fields import Count, Event, Fen, Id, Ms, Text
 
 #: A settlement period, ``2026-11``.
-PeriodName = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}(?!\n)$")]
+PeriodName = Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])(?!\n)$")]
 
 
 PostingKind = Literal["base", "overlay", "reversal", "vest", "settle", "pay", "adjust", "close"]

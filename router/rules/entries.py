@@ -164,10 +164,27 @@ def settle(page: Page, order_id: str, standing: Standing, parties: Inputs, comma
 
 
 def pay(page: Page, order_id: str, standing: Standing, parties: Inputs, command: LedgerCommand) -> Change:
-    """What was settled until the end of a period is paid, to all or to those the command names."""
+    """What was settled until the end of a period is paid, to all or to those the command names.
+
+    But for what takes something off: that comes after all else, see ``take_off``.
+    """
+    return _paid(page, order_id, standing, parties, command, less=False)
+
+
+def take_off(
+    page: Page, order_id: str, standing: Standing, parties: Inputs, command: LedgerCommand
+) -> Change:
+    """What was adjusted downwards goes off what was paid."""
+    return _paid(page, order_id, standing, parties, command, less=True)
+
+
+def _paid(  # noqa: PLR0913 - as ``pay``, and which of both
+    page: Page, order_id: str, standing: Standing, parties: Inputs, command: LedgerCommand, *, less: bool
+) -> Change:
     named = {(line.role, line.party) for line in command.lines}
     owed = tuple(row for row in standing.at("settled") if not named or row[:2] in named)
-    if standing.frozen or not owed or standing.settled > (command.period or ""):
+    takes_off = any(fen < 0 for *_, fen in owed)
+    if standing.frozen or not owed or standing.settled > (command.period or "") or takes_off != less:
         return Change(order_id, standing)
     about = _About(page, order_id, command.occurred_at_ms, command=command)
     inputs = _moving(owed, parties) | {"command_id": command.command_id}
@@ -240,8 +257,8 @@ def _trouble(command: LedgerCommand, check_above_fen: int) -> str | None:
         return "lines: must move something and sum to zero"
     if bad := next((line.account for line in command.lines if line.account not in ACCOUNTS), None):
         return f"lines: {bad!r:.80} is none of {', '.join(ACCOUNTS)}"
-    if any(line.account == "pending" for line in command.lines):
-        return "lines: nothing is pending but sales"
+    if any(line.account in {"pending", "paid"} for line in command.lines):
+        return "lines: nothing is pending but sales, and what was paid stays paid"
     moved = sum(line.fen for line in command.lines if line.fen > 0)
     if moved > check_above_fen and command.checker in {None, command.actor}:
         return f"checker: {moved} fen is above {check_above_fen} and needs somebody else than the actor"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 
 from router.rules.entries import Change
 from router.rules.horizon import REMEMBER_MS
-from router.rules.postings import Draft, Seal, month_after, moved_fen
+from router.rules.postings import HELD, Draft, Seal, month_after, moved_fen
 from router.rules.standing import bumps, text_of
 from router.state import keys
 from router.state.redis import Call, Item, Scripts, answered, checked
@@ -89,7 +89,7 @@ class Money:
     async def post(self, writes: Sequence[Write]) -> list[tuple[str, list[bytes]]]:
         """Post what follows for each, all or nothing of it: the result, and the bytes of its postings.
 
-        Results are ok, repeat, conflict and stale, see ``post.lua``.
+        Results are ok, repeat, conflict, stale and beyond, see ``post.lua``.
         """
         return await self._run(writes, self._mode)
 
@@ -133,12 +133,19 @@ class Money:
             pipeline.zrem(keys.unpublished(brand), posting_id)
         await self._answers(pipeline)
 
-    async def waiting(self, key: str, until: int, skip: int, most: int) -> list[str]:
-        """The orders in a sorted set with a score up to ``until``, after so many of them."""
-        held: Any = await answered(
-            self._scripts.redis.zrange(key, "-inf", until, byscore=True, offset=skip, num=most)
-        )
-        return [name.decode() for name in held]
+    async def waiting(self, key: str, until: int, about: int) -> AsyncIterator[list[str]]:
+        """The orders in a sorted set with a score up to ``until``, in parts of ``about`` so many.
+
+        Whoever stays in the set all the while is told, whoever else comes or goes: the promise of ZSCAN.
+        """
+        cursor = 0
+        while True:
+            told: Any = await answered(self._scripts.redis.zscan(key, cursor, count=about))
+            cursor, held = told
+            if names := sorted({name.decode() for name, score in held if score <= until}):
+                yield names
+            if not cursor:
+                return
 
     async def chain(self, brand: str, period: str) -> list[tuple[int, str, int]]:
         """The postings of an open period: number, digest, how many fen it moves."""
@@ -243,7 +250,7 @@ def _change(write: Write, place: Callable[[str], int]) -> dict[str, Any]:
             for draft, seq, value in zip(drafts, seqs, values, strict=True)
         ],
         "bumps": [
-            [place(keys.earnings(brand, *who)), name, str(fen)]
+            [place(keys.earnings(brand, *who)), name, str(fen), _bound(change, who[0], name, fen)]
             for who, fields in added.items()
             for name, fen in fields.items()
         ],
@@ -258,6 +265,17 @@ def _change(write: Write, place: Callable[[str], int]) -> dict[str, Any]:
             "seal": msgspec.json.encode(write.seal).decode(),
         }
     return told
+
+
+def _bound(change: Change, kind: str, name: str, fen: int) -> str:
+    """On which side of 0 an amount of a party must stay that people's commands move, '' for any."""
+    if kind != "party":
+        return ""
+    account = name.partition("|")[0]
+    kinds = {draft.posting.kind for draft in change.postings}
+    if fen < 0 and (("adjust" in kinds and account in HELD) or ("pay" in kinds and account == "paid")):
+        return "least"
+    return "most" if fen > 0 and "adjust" in kinds and account == "receivable" else ""
 
 
 def _post(

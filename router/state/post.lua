@@ -8,15 +8,25 @@
 -- ARGV[1]    how long the bytes of a posting are kept, ms
 -- ARGV[2]    post, or restore: postings bring their numbers, and the state need not be whole
 -- ARGV[2+i]  change i, JSON: order (key or 0), id, read (its standing as it was read), standing, inputs or '', waits (three
---            scores or ''), posts {key, id, body, chain, entry, period, seq}, bumps {key, field, fen}; to close a period:
---            close {period, chain, next, count, seal}
+--            scores or ''), posts {key, id, body, chain, entry, period, seq}, bumps {key, field, fen, least or most
+--            (0 in the end) or ''}; to close a period: close {period, chain, next, count, seal}
 -- Returns per change {result, bytes of each posting ...}: ok, repeat (the same was posted before, these are its bytes),
--- conflict (the same id with other content), stale (the order, or the book, is not as it was read: nothing is done).
+-- conflict (the same id with other content), beyond (a bump passes its bound: its key and field), stale (the order, or the
+-- book, is not as it was read). But for ok nothing is done.
 -- Raises NOSTATE before any write when the book has lost its mark: Redis has lost its state.
 local head, unpublished = KEYS[1], KEYS[2]
 local restore = ARGV[2] == 'restore'
 if not restore and redis.call('HEXISTS', head, '|') == 0 then
   return redis.error_reply('NOSTATE no mark in ' .. head)
+end
+
+local function beyond(change)
+  for _, each in ipairs(change.bumps) do
+    if each[4] ~= '' then
+      local sum = tonumber(redis.call('HGET', KEYS[each[1]], each[2]) or '0') + tonumber(each[3])
+      if each[4] == 'least' and sum < 0 or each[4] == 'most' and sum > 0 then return {KEYS[each[1]], each[2]} end
+    end
+  end
 end
 
 local function look(change)
@@ -40,6 +50,8 @@ local function look(change)
     if redis.call('ZCARD', KEYS[close.chain]) ~= close.count then return 'stale' end
     if tonumber(redis.call('HGET', head, 'n|' .. close.period) or '0') ~= close.count then return 'stale' end
   end
+  local passed = not restore and beyond(change)
+  if passed then return 'beyond', passed end
   return 'ok', before
 end
 

@@ -720,7 +720,8 @@ def set_capacity(db, keys, args):
     return taken
 
 
-#: By the name that ``Call.script`` gives; the shared cases ask for one of each in router.state.redis.SCRIPTS.
+#: By the name that ``Call.script`` gives; the shared cases ask for one of each in router.state.redis.SCRIPTS
+#: but for those that tests/test_simulation.py names as without a fake.
 SCRIPTS = {
     each.__name__: each
     for each in (
