@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -39,7 +39,7 @@ class Feed:
         self.total = 0
         """How many records there were at the start."""
 
-    async def records(self, *, follow: bool = True) -> AsyncIterator[list[ConsumerRecord]]:
+    async def records(self, *, follow: bool = True) -> AsyncGenerator[list[ConsumerRecord], None]:
         """Yield batches; ``caught_up`` is set once everything there was at the start is out.
 
         With ``follow`` it goes on for ever, else it ends there.

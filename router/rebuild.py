@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,6 +17,7 @@ from router.rules.horizon import REMEMBER_MS
 from router.state import keys
 from router.state.redis import Scripts, answered, checked
 from router.topology import bootstrap
+from topics.catalog import Topic
 
 #: Keys that are read or written in one round trip.
 _CHUNK = 500
@@ -25,10 +26,16 @@ Progress = Callable[[str, int, int], None]
 """What is done, how far, of how much."""
 
 
-async def replay(kafka_url: str, prefix: str, counts: Mapping[str, int], progress: Progress) -> Replay:
-    """Read the log to its end and work out what Redis should hold."""
+async def replay(
+    kafka_url: str,
+    prefix: str,
+    counts: Mapping[str, int],
+    progress: Progress,
+    groups: Sequence[Sequence[Topic]] = REPLAY_TOPICS,
+) -> Replay:
+    """Read the log to its end, all of it or some topics, and work out what Redis should hold."""
     expected = Replay()
-    for group in REPLAY_TOPICS:
+    for group in groups:
         topics = {prefix + topic.name: topic for topic in group}
         feed = Feed(bootstrap(kafka_url), {name: counts[name] for name in topics})
         what, done = "reading " + ", ".join(topic.name for topic in group), 0
@@ -41,8 +48,13 @@ async def replay(kafka_url: str, prefix: str, counts: Mapping[str, int], progres
     return expected
 
 
-async def differences(expected: Replay, scripts: Scripts, progress: Progress) -> dict[str, str]:
-    """Every key whose content is not what the log says, with what is wrong."""
+async def differences(
+    expected: Replay, scripts: Scripts, progress: Progress, *, cells: str = "*"
+) -> dict[str, str]:
+    """Every key whose content is not what the log says, with what is wrong.
+
+    ``cells``: of which cells it is told if there are keys that nothing in the log asks for.
+    """
     wrong: dict[str, str] = {}
     done = 0
     for chunk in _chunks(expected.contents):
@@ -58,7 +70,7 @@ async def differences(expected: Replay, scripts: Scripts, progress: Progress) ->
         done += len(chunk)
         progress("comparing", done, len(expected.contents))
     for brand in sorted(expected.brands):
-        async for name in scripts.redis.scan_iter(match=f"lr:{{{brand}/*", count=_CHUNK):
+        async for name in scripts.redis.scan_iter(match=f"lr:{{{brand}/{cells}}}*", count=_CHUNK):
             key = name.decode()
             if key not in expected.contents and not keys.is_own(key):
                 wrong[key] = "nothing in the log asks for it"

@@ -33,21 +33,25 @@ def bootstrap(kafka_url: str) -> list[str]:
 
 
 async def ensure_topics(
-    kafka_url: str, prefix: str, partitions: int, *, patience_s: float = 60.0
+    kafka_url: str, prefix: str, partitions: int, *, patience_s: float = 60.0, create: bool = True
 ) -> dict[str, int]:
     """Create what is missing and return the partition count of every topic by its full name.
 
-    A broker that cannot create topics on request (the embedded one) makes them on their first use.
+    A broker that cannot create topics on request (the embedded one) makes them on their first use. Whoever
+    only reads creates nothing.
 
     Raises:
         OutageError: no broker answered for ``patience_s``.
-        ConfigError: member-keyed topics differ in their partition count.
+        ConfigError: member-keyed topics differ in their partition count, or one is absent and not created.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap(kafka_url), request_timeout_ms=10_000)
     try:
         async with asyncio.timeout(patience_s):
             await _start(admin)
-            await _create(admin, prefix, partitions)
+            if create:
+                await _create(admin, prefix, partitions)
+            else:
+                await _refuse_absent(admin, prefix)
             counts = await _counts(admin, [prefix + topic.name for topic in TOPICS])
     except TimeoutError:
         raise OutageError(f"no answer about topics from {kafka_url} in {patience_s:g} s") from None
@@ -65,6 +69,12 @@ async def _start(admin: AIOKafkaAdminClient) -> None:
             await asyncio.sleep(0.5)
         else:
             return
+
+
+async def _refuse_absent(admin: AIOKafkaAdminClient, prefix: str) -> None:
+    present = set(await admin.list_topics())
+    if absent := [prefix + topic.name for topic in TOPICS if prefix + topic.name not in present]:
+        raise ConfigError(f"there is no topic {absent[0]}: is LEAD_ROUTER_TOPIC_PREFIX right?")
 
 
 async def _create(admin: AIOKafkaAdminClient, prefix: str, partitions: int) -> None:

@@ -33,7 +33,7 @@ assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
 def test_every_command_says_what_it_does():
     assert set(main.commands) == {
         *("worker", "gateway", "token", "assign", "demo", "simulate"),
-        *("verify", "rebuild", "inbox", "journey", "schemas"),
+        *("verify", "rebuild", "inbox", "journey", "commission", "schemas"),
     }
     for name, command in main.commands.items():
         shown = CliRunner().invoke(main, [name, "-h"])

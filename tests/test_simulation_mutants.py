@@ -420,10 +420,11 @@ def who_has_given_a_lead_back_gets_it_again(patch):
 
 def a_lead_stays_in_the_cell_that_it_left(patch):
     def leave(db, keys, args, leave=scripts.leave):
-        stay = dict(db.hgetall(keys[0]))
+        waiting = keys[2]
+        stay = dict(db.hgetall(waiting))
         told = leave(db, keys, args)
         for member in stay:
-            db.zadd(keys[0], member, 0)
+            db.zadd(waiting, member, 0)
         return told
 
     patch.setitem(scripts.SCRIPTS, "leave", leave)
@@ -497,8 +498,8 @@ MUTANTS = {
 RARE = {
     a_commit_of_an_old_generation_is_taken: (131,),
     a_contract_is_written_over_another_one: (166,),
-    a_due_time_is_forgotten_though_it_is_another_one_by_now: (293,),
-    the_record_that_was_brought_first_is_kept: (301,),
+    a_due_time_is_forgotten_though_it_is_another_one_by_now: (1647,),
+    the_record_that_was_brought_first_is_kept: (400,),
 }
 
 

@@ -304,8 +304,10 @@ def _bonds_held(db):
 
 
 def _touches(broker):
-    """Acts, contacts, tracks and windows."""
+    """Acts, contacts, tracks, windows, and what was done for members."""
     told = defaultdict(lambda: defaultdict(int))
+    for who, entry, at_ms in _done(broker):
+        told[keys.deeds(*who)][entry.encode()] = max(told[keys.deeds(*who)][entry.encode()], at_ms)
     for record in broker.of(TOUCHES.name):
         try:
             event = orjson.loads(record.value)
@@ -321,9 +323,23 @@ def _touches(broker):
             noted += [(keys.acts(*who), keys.ITSELF), (keys.windows(event["brand"]), event["member_id"])]
         if guide and (way == "out" or event["kind"] in {"chat", "live"}):
             noted.append((keys.acts(*who), guide))
+            kind = event["kind"] if event["kind"] in {"chat", "live"} else "contacted"
+            noted.append((keys.deeds(*who), f"{kind}|{event['touch_id']}|{guide}|"))
         for key, name in noted:
             told[key][name.encode()] = max(told[key][name.encode()], event["occurred_at_ms"])
     return told
+
+
+def _done(broker):
+    """What guides did with leads, by the first record of each step."""
+    seen = set()
+    for event in map(_json, broker.of(ASSIGNMENTS.name)):
+        who = (event["brand"], event["member_id"])
+        step = (*who, event["kind"], event["lead_id"], event["seq"])
+        kind = {"accepted": "accepted", "contacted": "contacted", "visited": "visit"}.get(event["state"])
+        if step not in seen and kind is not None:
+            yield who, f"{kind}|{event['lead_id']}|{event['guide_id']}|", event["at_ms"]
+        seen.add(step)
 
 
 def _unmarked(cells):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
@@ -263,13 +264,28 @@ class Pipeline:
 
         self._commands.append(add)
 
-    def zadd(self, key, members):
+    def zadd(self, key, members, *, gt=False):
         for member, score in members.items():
-            self._commands.append(
-                lambda member=member, score=score: self._connection.server.db.zadd(
-                    key, member.encode(), score
-                )
-            )
+            self._commands.append(partial(self._zadd, key, member.encode(), score, gt=gt))
+
+    def _zadd(self, key, member, score, *, gt):
+        db = self._connection.server.db
+        held = db.hgetall(key).get(member)
+        if held is None or not gt or held < score:
+            db.zadd(key, member, score)
+
+    def zremrangebyrank(self, key, first, last):
+        assert first == 0
+        assert last < 0
+        self._commands.append(partial(self._keep_the_highest, key, -1 - last))
+
+    def _keep_the_highest(self, key, most):
+        db = self._connection.server.db
+        for member in db.zrange(key, 0, -1)[:-most]:
+            db.zrem(key, member)
+
+    def pexpire(self, key, ms):
+        self._commands.append(lambda: self._connection.server.db.pexpire(key, ms))
 
     def zcard(self, key):
         self._commands.append(lambda: len(self._connection.server.db.hgetall(key)))

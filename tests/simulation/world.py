@@ -89,6 +89,8 @@ class World:
         self._members = [f"m{i}" for i in range(rng.randint(3, 12))]
         self._versions = dict.fromkeys(self._guides, 0)
         self._said = {}
+        #: Of its own, so that all else of a seed stays as it is.
+        self._elsewhere = Random(f"elsewhere/{seed}")  # noqa: S311 - same
         markets = rng.choice(((None,), ("上海",), ("上海", "北京", "x/y")))
         self.roster = [self._store(store, rng.choice(markets)) for store in self._stores]
         self.roster += [self._guide(guide) for guide in self._guides]
@@ -219,8 +221,8 @@ class World:
         status = self.rng.choice(("changed", "changed", "cancelled", "arrived", "no_show"))
         moved = {"starts_at_ms": self._visit_ms()}
         moved["ends_at_ms"] = moved["starts_at_ms"] + 3_600_000
-        if self.rng.random() < 0.5:
-            moved["store_id"] = self.rng.choice(self._stores)
+        if self._elsewhere.random() < 0.5:
+            moved["store_id"] = self._elsewhere.choice(self._stores)
         version = {"version": self.rng.randint(1, 4), "status": status}
         return version | (moved if status == "changed" else {})
 
