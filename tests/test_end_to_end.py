@@ -541,7 +541,8 @@ def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
     world.settle()
     world.worker.stop()
     told_of = {name.decode(): world.redis.zcard(name) for name in world.redis.scan_iter("lr:*:t-*")}
-    assert told_of == {keys.acts("t", "t-m"): 2, keys.contacts("t", "t-m"): 3, keys.track("t", "t-m"): 6}
+    noted = {keys.acts("t", "t-m"): 2, keys.contacts("t", "t-m"): 3, keys.track("t", "t-m"): 6}
+    assert told_of == noted | {keys.deeds("t", "t-m"): 6}
     held = world.redis.hmget(keys.member("t", "m-t"), "owner", "loan")
     assert held == [b"c", b"d|6|9"]
     letters = [dict(each.headers()) for each in world.records[DEAD_LETTERS.name]]

@@ -280,12 +280,17 @@ MUTANTS = (
     ),
     Mutant(
         "M11",
-        "what is late is posted to the open period",
+        "what is late is posted to the open period, and the script takes nothing else",
         (
             Piece(
                 _POSTINGS,
                 "max(month(at_ms, self.utc_offset_h), self.since)",
                 "month(at_ms, self.utc_offset_h)",
+            ),
+            Piece(
+                _POST,
+                "    elseif not restore and post.period < open then\n      return 'stale'\n",
+                "",
             ),
         ),
         _SALES + "test_m11_a_closed_period_takes_nothing_and_its_seal_stands_in_the_book",
@@ -384,7 +389,7 @@ MUTANTS = (
                 "            pass\n",
             ),
         ),
-        _CRASHES + "test_f08_a_close_that_was_cut_short_is_finished_by_the_next",
+        _CRASHES + "test_f08_a_close_that_was_cut_short_is_finished_by_the_next[1-post-True]",
     ),
     Mutant(
         "F42",
@@ -451,12 +456,17 @@ MUTANTS = (
     ),
     Mutant(
         "F66",
-        "what is late is posted to the open period",
+        "what is late is posted to the open period, and the script takes nothing else",
         (
             Piece(
                 _POSTINGS,
                 "max(month(at_ms, self.utc_offset_h), self.since)",
                 "month(at_ms, self.utc_offset_h)",
+            ),
+            Piece(
+                _POST,
+                "    elseif not restore and post.period < open then\n      return 'stale'\n",
+                "",
             ),
         ),
         _SALES + "test_f66_m11_a_refund_after_the_close_goes_to_the_open_period_and_names_its_sale",
