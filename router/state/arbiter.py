@@ -11,7 +11,7 @@ from router.errors import OutageError
 from router.rules.charge import InCharge, nobody_in_charge
 from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Request
-from router.rules.offers import Answer, Offer
+from router.rules.offers import Answer, Offer, cell_of_queue
 from router.rules.placing import Home, Proposal, home_of
 from router.rules.restoring import Restored
 from router.state import keys
@@ -354,11 +354,14 @@ class Arbiter:
         return [[tuple(member.decode().split("|")[1:]) for member in those] for those in held]
 
     async def forget_waiting(self, cell: str, waiter: str, seq: int) -> None:
-        """Take out of a cell what a recovery has left there of a lead that is in another, at a later seq."""
-        whom = waiter.split("|", 4)[4]
+        """Take out of a cell what a recovery has left there of a lead that is in another.
+
+        It is at a later seq there, or its queue is not of this cell.
+        """
+        queue, *_, whom = waiter.split("|", 4)
         kind, lead_id, _ = whom.split("|")
         here: Any = await answered(self.scripts.redis.hget(keys.lead(cell, kind, lead_id), "q"))
-        if int(here or 0) >= seq:
+        if int(here or 0) >= seq and cell_of_queue(cell.partition("/")[0], queue) == cell:
             return  # it is just arriving here
         pipeline = self.scripts.redis.pipeline(transaction=False)
         pipeline.zrem(keys.waiting(cell), waiter)
