@@ -84,10 +84,11 @@ def understand_version(  # noqa: PLR0913, PLR0917 - what is known of it, of its 
     steps = steps_of(past)
     action = {"booked": "changed"}.get(event.status, event.status)
     to = None
+    if event.version > newest_version(steps):
+        # who is on the way arrives there, whatever its store's market has become since
+        to = past.to or (cell if action == "changed" and cell != past.cell else None)
     if action == "changed":
-        if event.version > newest_version(steps) and cell not in {None, past.cell}:
-            action, to = "moved", cell
-        elif _is_elsewhere(steps[-1], event):
+        if to is not None or _is_elsewhere(steps[-1], event):
             action = "moved"
         elif not _keeps(steps[-1], event, policy, now_ms, there):
             action = "rebooked"

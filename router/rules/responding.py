@@ -76,12 +76,13 @@ def understand(
     """Make requests of responses, by what is known of their leads.
 
     A response that comes before its lead is kept for a while, then refused as ``unknown``; what comes before
-    its lead is projected is kept until it is.
+    its lead is projected, or while a reservation is on its way to another cell, is kept until then.
     """
     out = Understood()
     for (response, record), past in zip(responses, pasts, strict=True):
         known = past.cell is not None and bool(past.steps)
-        if past.cell is None or past.asked is None or not known:
+        on_its_way = response.kind == "reservation" and past.to is not None
+        if past.cell is None or past.asked is None or not known or on_its_way:
             # of a lead that is known only the projection is late, however long that lasts
             if not known and response.occurred_at_ms < now_ms - EARLY_MAX_MS:
                 out.refusals.append(Refusal(record, "unknown", f"no {response.kind} {response.lead_id}"))
@@ -97,8 +98,8 @@ def understand(
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
             move = replace(move, goes=False)
-        # who has left goes on, whatever has happened since; a reservation by the version that moved it
-        move = replace(move, here=past.cell, cell=None if isinstance(event, Reservation) else past.to)
+        # who has left goes on, whatever has happened since
+        move = replace(move, here=past.cell, cell=past.to)
         out.requests.append(Request(response.kind, response.lead_id, event, asked.digest, record, move))
     return out
 
