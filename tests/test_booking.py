@@ -537,3 +537,21 @@ def test_a_response_to_a_visit_on_its_way_to_another_market_is_followed_when_it_
         assert await world.redis.zrange(keys.parked("b"), 0, -1) == []
 
     live(server, story, *TWO_MARKETS)
+
+
+def test_a_visit_that_is_put_off_again_and_again_is_remembered_until_it_is_over(server):
+    """Each version may be ``book_days_max`` ahead of when it was said, however long ago the first one was."""
+
+    async def story(world):
+        day_ms = 24 * HOUR_MS
+        await world.put(visit("a", BEGIN_MS + 10 * day_ms))
+        held = (keys.lead("b/-", "reservation", "a"), keys.lead_cell("b", "reservation", "a"))
+        for key in held:  # eight days later
+            await world.redis.pexpire(key, REMEMBER_MS - 8 * day_ms)
+        world.arbiter.now += 8 * day_ms
+        times = {"occurred_at_ms": world.arbiter.now, "version": 2, "status": "changed"}
+        await world.put(visit("a", BEGIN_MS + 19 * day_ms, **times))
+        assert (len(world.story("a")), world.dead_letters()) == (2, [])
+        assert all([await world.redis.pttl(key) > REMEMBER_MS - 60_000 for key in held])
+
+    live(server, story, fitting(), guide("g"))
