@@ -18,6 +18,7 @@ from router.state import keys
 from tests.lifecycle_world import BEGIN_MS, booked, guide, lead, live, policy, store
 from topics.catalog import ASSIGNMENTS
 from topics.guides import Period
+from topics.responses import Response
 
 HOUR_MS = 3_600_000
 #: Within a day, so that a guide is looked for at once.
@@ -553,5 +554,53 @@ def test_a_visit_that_is_put_off_again_and_again_is_remembered_until_it_is_over(
         await world.put(visit("a", BEGIN_MS + 19 * day_ms, **times))
         assert (len(world.story("a")), world.dead_letters()) == (2, [])
         assert all([await world.redis.pttl(key) > REMEMBER_MS - 60_000 for key in held])
+
+    live(server, story, fitting(), guide("g"))
+
+
+def answer(action, guide_id, world):
+    fields = {"brand": "b", "member_id": "m", "kind": "reservation", "guide_id": guide_id}
+    return Response(
+        response_id=action, lead_id="a", action=action, occurred_at_ms=world.arbiter.now, **fields
+    )
+
+
+def test_what_is_taken_on_right_after_a_change_lasts_until_the_new_visit_is_over(server):
+    """The change is decided, but not projected yet: what its response means hangs on it."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        later_ms = SOON_MS + 6 * HOUR_MS
+        await world.put(visit("a", later_ms, version=2, status="changed"), answer("accepted", "g", world))
+        await world.wait(3)
+        assert world.state("a") == "accepted g"
+        assert world.records("a")[-1]["respond_by_ms"] == later_ms + HOUR_MS
+        await world.put(visit("a", later_ms, version=3, status="arrived"))  # tells no times of its own
+        await world.put(answer("won", "g", world))
+        assert world.state("a") == "won g"
+
+    live(server, story, fitting(), guide("g"))
+
+
+def test_who_declines_right_after_a_change_to_another_store_leaves_it_to_that_store(server):
+    async def story(world):
+        await world.put(visit("a"))
+        change = visit("a", version=2, status="changed", store_id="t")
+        await world.put(change, answer("declined", "far", world))
+        await world.wait(3)
+        assert world.state("a") == "waiting @hq/store/t"
+
+    other = store("t", slots={"fit": 1}, slot_minutes=60)
+    live(server, story, fitting(), other, guide("g"), guide("g2"), guide("far", store_id="t"))
+
+
+def test_a_hold_ends_at_the_latest_when_the_visit_does(server):
+    async def story(world):
+        await world.put(visit("a", hold_until_ms=BEGIN_MS + 300 * 24 * HOUR_MS))
+        assert world.records("a")[-1]["respond_by_ms"] == SOON_MS + HOUR_MS
+        world.arbiter.now = SOON_MS + HOUR_MS
+        await world.tick()
+        assert world.state("a").startswith("closed")
+        assert await taken(world) == {}
 
     live(server, story, fitting(), guide("g"))

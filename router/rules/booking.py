@@ -48,7 +48,9 @@ def trouble(reservation: Reservation, slots: int, policy: Policy) -> str | None:
 
 def guide_needed_ms(event: Reservation, policy: Policy) -> int:
     """From when on a guide is occupied by a reservation, epoch ms; before that only its slot is."""
-    return event.hold_until_ms or event.starts_at_ms - policy.horizon_h * 3_600_000
+    if event.hold_until_ms:  # a hold does not outlast its visit
+        return min(event.hold_until_ms, event.ends_at_ms)
+    return event.starts_at_ms - policy.horizon_h * 3_600_000
 
 
 def is_ahead(request: Request, policy: Policy, now_ms: int) -> bool:
