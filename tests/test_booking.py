@@ -604,3 +604,16 @@ def test_a_hold_ends_at_the_latest_when_the_visit_does(server):
         assert await taken(world) == {}
 
     live(server, story, fitting(), guide("g"))
+
+
+def test_who_comes_without_having_booked_is_served_though_every_slot_is_taken(server):
+    """The visitor stands there: whether there is a slot is asked no more, and none is taken."""
+
+    async def story(world):
+        await world.put(visit("b", member_id="n"))
+        before = await taken(world)
+        await world.put(visit("a", version=3, status="arrived"))
+        assert (world.state("a"), await taken(world)) == ("offered g", before)
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, fitting(), guide("g", capacity=9))

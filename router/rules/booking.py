@@ -27,9 +27,10 @@ def slots_of(reservation: Reservation, store: Store | None) -> tuple[str, ...]:
     """The slots that a reservation overlaps, ``n:store|service|start_ms``; none where the store has no limit.
 
     ``n`` is how often each may be taken. Slots begin at multiples of the store's ``slot_minutes``, UTC.
+    Who stands there already takes none.
     """
     most = None if store is None else store.slots.get(reservation.service or "")
-    if store is None or most is None:
+    if store is None or most is None or reservation.status == "arrived":
         return ()
     length_ms = (store.slot_minutes or SLOT_MINUTES) * _MINUTE_MS
     first = reservation.starts_at_ms - reservation.starts_at_ms % length_ms
