@@ -617,3 +617,42 @@ def test_who_comes_without_having_booked_is_served_though_every_slot_is_taken(se
         assert await unlike_the_log(world) == {}
 
     live(server, story, fitting(), guide("g", capacity=9))
+
+
+def test_a_wish_that_changes_nothing_is_told_to_whoever_sent_it(server):
+    """Behind a later version, and when the visit was closed or cancelled; a cancellation wants nothing."""
+
+    async def story(world):
+        await world.put(visit("b", member_id="n"), visit("a"))
+        assert reasons_of(world, "a") == ["slot_full"]
+        await world.put(visit("a", SOON_MS + 30 * HOUR_MS, version=3, status="changed"))
+        assert (len(world.records("a")), world.dead_letters()) == (1, ["late"])
+        cancelled = visit("b", version=2, status="cancelled", member_id="n")
+        await world.put(
+            cancelled, visit("b", version=3, member_id="n"), visit("a", version=4, status="cancelled")
+        )
+        assert (world.state("b"), world.dead_letters()) == ("withdrawn g", ["late", "late"])
+        await world.put(cancelled, visit("b", member_id="n"))
+        assert world.dead_letters() == ["late", "late"]
+        await world.say("accepted", "b", kind="reservation", guide_id="g")
+        assert world.dead_letters() == ["late", "late"]
+
+    live(server, story, fitting(), guide("g", capacity=9))
+
+
+def test_who_waits_and_is_put_off_waits_among_those_who_booked_ahead(server):
+    """At the head of the queue of who is served now nobody would pass, for days; and the other way round."""
+
+    async def story(world):
+        await world.put(visit("a"))
+        assert world.state("a") == "waiting @hq/store/s"
+        await world.put(visit("a", LATER_MS, version=2, status="changed"))
+        assert world.state("a") == "waiting @hq/store/s/booked"
+        await world.put(guide("h", capacity=1), lead("n", member_id="n", store_id="s"))
+        assert world.state("n") == "offered h"
+        await world.put(visit("a", version=3, status="changed"))
+        assert world.state("a") == "waiting @hq/store/s"
+        assert await held_in(world, "b/-") == [["n"], ["a"], ["a", "n"], ["a", "a"]]
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, fitting(), guide("g", capacity=0))

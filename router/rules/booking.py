@@ -91,7 +91,8 @@ def understand_version(  # noqa: PLR0913, PLR0917 - what is known of it, of its 
         # who is on the way arrives there, whatever its store's market has become since
         to = past.to or (cell if action == "changed" and cell != past.cell else None)
     if action == "changed":
-        if to is not None or _is_elsewhere(steps[-1], event):
+        ahead = is_ahead(request, policy, now_ms)
+        if to is not None or _is_elsewhere(steps[-1], event, ahead=ahead):
             action = "moved"
         elif not _keeps(steps[-1], event, policy, now_ms, there):
             action = "rebooked"
@@ -122,10 +123,15 @@ def _version(step: Made) -> int:
     return int(step.cause.partition("|")[0].partition("reservation/")[2] or 0)
 
 
-def _is_elsewhere(newest: Made, event: Reservation) -> bool:
-    """Whether somebody of another store holds a reservation, or it waits for one of another store."""
+def _is_elsewhere(newest: Made, event: Reservation, *, ahead: bool) -> bool:
+    """Whether somebody of another store holds a reservation, or it waits in a queue that is not its own now.
+
+    That is one of another store, or that of those for whom nobody is looked for yet (``ahead``).
+    """
     if newest.state != "waiting":
         return newest.choice[2] != event.store_id
+    if (newest.choice[-1] == AHEAD) != ahead:
+        return True
     _, *parts = newest.choice[0].split("/")
     return parts[:1] == ["store"] and parts[1] != event.store_id
 
