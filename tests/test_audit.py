@@ -487,3 +487,13 @@ def test_who_comes_without_having_booked_takes_no_slot():
     cause = {"kind": "reservation/1", "id": "c"}
     slots.feed_step("c", 1, {"state": "offered", "cause": cause, "at_ms": T0 + 9_000})
     assert len(slots.oversold()) == 1
+
+
+@pytest.mark.parametrize("told_first", [False, True])
+def test_a_change_that_is_set_aside_counts_once(told_first):
+    """Whatever is read first of the change and its dead letter: the ends add up to what came in."""
+    late, letter = [reservation("L5", version=3, status="changed")], [dead_letter("reservations", 0, 5)]
+    before, found = report(CLEAN), report([*letter * told_first, *CLEAN, *late, *letter])
+    assert found.ok, found.problems
+    assert found.changes_in == before.changes_in
+    assert found.dead_lettered == before.dead_lettered + 1
