@@ -656,3 +656,33 @@ def test_who_waits_and_is_put_off_waits_among_those_who_booked_ahead(server):
         assert await unlike_the_log(world) == {}
 
     live(server, story, fitting(), guide("g", capacity=0))
+
+
+@pytest.mark.parametrize("script", ["arrive", "fix_cells"])
+def test_a_cut_while_the_old_cell_is_cleared_leaves_nothing_there_when_the_version_comes_again(
+    server, script
+):
+    async def story(world):
+        await world.put(visit("a"))
+        run, unread, ran = world.arbiter.scripts.run, len(world.log["reservations"]), []
+
+        async def dies(calls):
+            ran.extend(call.script for call in calls)
+            if calls and calls[0].script == script and "claim" in ran:
+                world.arbiter.scripts.run = run
+                raise OutageError(script)
+            return await run(calls)
+
+        world.arbiter.scripts.run = dies
+        with pytest.raises(OutageError, match=script):
+            await world.put(visit("a", version=2, status="changed", store_id="t"))
+        world._read["reservations"] = unread
+        if script == "fix_cells":  # who looks finds where it is, and looks again
+            with pytest.raises(OutageError, match="moved"):
+                await world.settle()
+            world._read["reservations"] = unread
+        await world.settle()
+        assert (world.state("a"), await held_in(world, HERE)) == ("offered far", [[], [], [], []])
+        assert await unlike_the_log(world) == {}
+
+    live(server, story, *TWO_MARKETS)

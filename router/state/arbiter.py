@@ -300,12 +300,13 @@ class Arbiter:
 
     async def arrive(self, moves: Sequence[Gone]) -> None:
         """Leads have been claimed in the cell that they left for: that is where they are from now on."""
-        requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
-        await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
         cells: dict[str, list[Gone]] = {}
         for move in moves:
             cells.setdefault(move[1], []).append(move)
+        # first, since what is left tells whoever looks where a lead is: its cell may be fixed later
         await self.scripts.run([_arrive_call(cell, those) for cell, those in cells.items()])
+        requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
+        await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
 
     async def have_room(self, wanted: Sequence[tuple[Lead, str, str]]) -> list[bool]:
         """Whether leads might take the slots (as in `Offer`) that they want in a cell, as it looks now."""
