@@ -65,13 +65,15 @@ class Moving:
     ) -> tuple[list[Request], list[Refusal]]:
         """What each version of a reservation is: a new one, or a change; or why it cannot be followed.
 
-        A change to a store of another cell without a slot there is refused before anything is given up.
+        A change to a store of another cell without a slot there is refused before anything is given up;
+        who has left already goes on.
         """
         booked, unfit = self.reference.book(requests, pasts, now_ms)
+        gone = {_whom(request) for request, past in zip(requests, pasts, strict=True) if past.to is not None}
         asked = [
             (_whom(request), move.cell, request.slots)
             for request in booked
-            if (move := request.move) is not None and move.cell is not None
+            if (move := request.move) is not None and move.cell is not None and _whom(request) not in gone
         ]
         room = await self.arbiter.have_room(asked)
         full = [whom for (whom, *_), fits in zip(asked, room, strict=True) if not fits]

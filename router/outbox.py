@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from router.publish import Outgoing
 from router.rules.dead_letters import dead_letter
 from router.rules.intake import Refusal, Request
-from router.rules.offers import CHANGE_FULL, Answer, assignments
+from router.rules.offers import CHANGE_FULL, WISH_LATE, Answer, assignments
 from router.rules.reasons import Reasons
 from scoring.explain import Explanation
 from scoring.rank import Ranking
@@ -54,20 +54,28 @@ class Outbox:
         why: Explanation,
         roster: Roster,
     ) -> list[Outgoing]:
-        """The assignments of every answer, a decision for every fresh one, a dead letter for a conflict."""
+        """The assignments of every answer, decisions of fresh ones, dead letters of what is refused."""
         out: list[Outgoing] = []
-        conflicts: list[Refusal] = []
+        refused: list[Refusal] = []
         reasons = Reasons(ranking, why, roster)
         for row, (request, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.result == "conflict":
                 detail = f"{request.kind} {request.lead_id} came with other content"
-                conflicts.append(Refusal(request.record, "conflict", detail))
+                refused.append(Refusal(request.record, "conflict", detail))
                 continue
             if answer.result == "full" and isinstance(request.event, Reservation) and not answer.steps:
-                conflicts.append(Refusal(request.record, "slot_full", CHANGE_FULL))
+                refused.append(Refusal(request.record, "slot_full", CHANGE_FULL))
+            if answer.result == "late" and _is_wish(request):
+                refused.append(Refusal(request.record, "late", WISH_LATE))
             key = request.event.member_id.encode()
             for made in assignments(request, answer):
                 out.append(self.record(ASSIGNMENTS, key, made))
                 if answer.result != "replay" and (made.turn is not None or made.state == "waiting"):
                     out.append(self.record(DECISIONS, key, reasons.decision(made, row)))
-        return out + self.dead_letters(conflicts)
+        return out + self.dead_letters(refused)
+
+
+def _is_wish(request: Request) -> bool:
+    """Whether a version of a reservation asks for something, so that it must not go unheard."""
+    event, told = request.event, request.move is not None and request.move.response is not None
+    return isinstance(event, Reservation) and not told and event.status in {"booked", "changed"}

@@ -293,7 +293,9 @@ class Reference:
                 continue
             store = self._events[STORES.name].get(f"{event.brand}/{event.store_id}")
             slots = slots_of(event, store)
-            if (detail := trouble(event, len(slots), policy)) is not None:
+            # who has left already goes on, whatever has been edited since
+            detail = None if past.to is not None else trouble(event, len(slots), policy)
+            if detail is not None:
                 refusals.append(Refusal(request.record, "unsupported", detail))
                 continue
             asked = replace(request, slots=" ".join(slots) or "-")

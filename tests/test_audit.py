@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import router.audit
 from router.audit import Audit
+from router.audit.slots import Slots
 
 T0 = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -471,3 +472,28 @@ def test_a_row_of_a_list_is_its_own_kind():
     assert (found.leads_in, found.duplicates_in, found.lost) == (2, 0, 1)
     found = report([*both, assigned("L1", "g2", kind="list")])
     assert (found.assigned, found.ok) == (2, True), found.problems
+
+
+def test_who_comes_without_having_booked_takes_no_slot():
+    """The other one holds it until the end; who comes later on their own booking goes on to hold theirs."""
+    slots = Slots()
+    slots.feed_store(orjson.loads(store("s1").value))
+    for who, version, status in (("a", 1, "booked"), ("b", 1, "arrived"), ("a", 2, "arrived")):
+        slots.feed_booking(who, orjson.loads(reservation(who, version, status=status).value))
+        cause = {"kind": f"reservation/{version}", "id": who}
+        slots.feed_step(who, version, {"state": "offered", "cause": cause, "at_ms": T0 + version})
+    assert slots.oversold() == []
+    slots.feed_booking("c", orjson.loads(reservation("c").value))
+    cause = {"kind": "reservation/1", "id": "c"}
+    slots.feed_step("c", 1, {"state": "offered", "cause": cause, "at_ms": T0 + 9_000})
+    assert len(slots.oversold()) == 1
+
+
+@pytest.mark.parametrize("told_first", [False, True])
+def test_a_change_that_is_set_aside_counts_once(told_first):
+    """Whatever is read first of the change and its dead letter: the ends add up to what came in."""
+    late, letter = [reservation("L5", version=3, status="changed")], [dead_letter("reservations", 0, 5)]
+    before, found = report(CLEAN), report([*letter * told_first, *CLEAN, *late, *letter])
+    assert found.ok, found.problems
+    assert found.changes_in == before.changes_in
+    assert found.dead_lettered == before.dead_lettered + 1

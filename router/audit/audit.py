@@ -49,10 +49,11 @@ class Audit:
         self._in: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._latency_ms: Counter[int] = Counter()
-        self._duplicates = self._changes = self._first_in_ms = self._last_answer_ms = self._newest_ms = 0
+        self._duplicates = self._first_in_ms = self._last_answer_ms = self._newest_ms = 0
         self._open: dict[Position, str | None] = {}
         self._open_of: dict[str, list[Position]] = {}
         self._dead: set[Position] = set()
+        self._changes: set[Position] = set()
         self._doubled: set[str] = set()
         self._disordered: set[str] = set()
         self._unasked: set[str] = set()
@@ -184,7 +185,7 @@ class Audit:
             assigned=held,
             waiting=self._states.total() - held - closed,
             closed=closed,
-            changes_in=self._changes,
+            changes_in=len(self._changes - self._dead),
             **{name: self._stories.counts[name] for name in COUNTED},
             waiting_max_age_s=self._stories.waiting_max_ms(self._newest_ms) // 1000,
             no_shows=self._slots.no_shows(),
@@ -232,7 +233,7 @@ class Audit:
                     self._time(track, -occurred_at_ms)
             elif version > track.version:
                 track.version = version
-                self._changes += 1
+                self._changes.add(position)
             else:
                 self._duplicates += 1
             if kind == "reservation":

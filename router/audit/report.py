@@ -11,7 +11,7 @@ class Report:
     """What the records say so far; while a run goes on, ``lost`` is what is not answered yet.
 
     When nothing is lost, ``leads_in + reservations_in`` is the sum of ``assigned``, ``waiting``, ``closed``,
-    ``dead_lettered``, ``duplicates_in`` and ``changes_in``, less the changes that are dead-lettered.
+    ``dead_lettered``, ``duplicates_in`` and ``changes_in``, which are those that are not dead-lettered.
     """
 
     leads_in: int

@@ -28,7 +28,7 @@ class Slots:
 
     def __init__(self) -> None:
         self._stores: dict[str, tuple[int, dict[str, int]]] = {}
-        self._visits: dict[str, dict[int, _Visit]] = {}
+        self._visits: dict[str, dict[int, _Visit | None]] = {}
         self._steps: dict[str, dict[int, tuple[str, int, int]]] = {}  # by seq: state, version or 0, time
         self._no_shows: set[tuple[str, int]] = set()
 
@@ -42,14 +42,15 @@ class Slots:
         self._stores[key] = (int(store.get("slot_minutes") or _SLOT_MINUTES), known | most)
 
     def feed_booking(self, who: str, event: dict[str, Any]) -> None:
-        """Note what a version of a reservation asks for; of one version the first counts."""
+        """Note what a version asks for, an arrival nothing; of one version the first counts."""
         version, starts, ends = (event.get(name) for name in ("version", "starts_at_ms", "ends_at_ms"))
         if type(version) is not int or type(starts) is not int or type(ends) is not int:
             return
         visit = _Visit(
             f"{event.get('brand')}/{event.get('store_id')}", str(event.get("service") or ""), starts, ends
         )
-        self._visits.setdefault(who, {}).setdefault(version, visit)
+        asked = None if event.get("status") == "arrived" else visit
+        self._visits.setdefault(who, {}).setdefault(version, asked)
         if event.get("status") == "no_show":
             self._no_shows.add((who, version))
 

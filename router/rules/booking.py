@@ -27,9 +27,10 @@ def slots_of(reservation: Reservation, store: Store | None) -> tuple[str, ...]:
     """The slots that a reservation overlaps, ``n:store|service|start_ms``; none where the store has no limit.
 
     ``n`` is how often each may be taken. Slots begin at multiples of the store's ``slot_minutes``, UTC.
+    Who stands there already takes none.
     """
     most = None if store is None else store.slots.get(reservation.service or "")
-    if store is None or most is None:
+    if store is None or most is None or reservation.status == "arrived":
         return ()
     length_ms = (store.slot_minutes or SLOT_MINUTES) * _MINUTE_MS
     first = reservation.starts_at_ms - reservation.starts_at_ms % length_ms
@@ -48,7 +49,9 @@ def trouble(reservation: Reservation, slots: int, policy: Policy) -> str | None:
 
 def guide_needed_ms(event: Reservation, policy: Policy) -> int:
     """From when on a guide is occupied by a reservation, epoch ms; before that only its slot is."""
-    return event.hold_until_ms or event.starts_at_ms - policy.horizon_h * 3_600_000
+    if event.hold_until_ms:  # a hold does not outlast its visit
+        return min(event.hold_until_ms, event.ends_at_ms)
+    return event.starts_at_ms - policy.horizon_h * 3_600_000
 
 
 def is_ahead(request: Request, policy: Policy, now_ms: int) -> bool:
@@ -84,10 +87,12 @@ def understand_version(  # noqa: PLR0913, PLR0917 - what is known of it, of its 
     steps = steps_of(past)
     action = {"booked": "changed"}.get(event.status, event.status)
     to = None
+    if event.version > newest_version(steps):
+        # who is on the way arrives there, whatever its store's market has become since
+        to = past.to or (cell if action == "changed" and cell != past.cell else None)
     if action == "changed":
-        if event.version > newest_version(steps) and cell not in {None, past.cell}:
-            action, to = "moved", cell
-        elif _is_elsewhere(steps[-1], event):
+        ahead = is_ahead(request, policy, now_ms)
+        if to is not None or _is_elsewhere(steps[-1], event, ahead=ahead):
             action = "moved"
         elif not _keeps(steps[-1], event, policy, now_ms, there):
             action = "rebooked"
@@ -118,10 +123,15 @@ def _version(step: Made) -> int:
     return int(step.cause.partition("|")[0].partition("reservation/")[2] or 0)
 
 
-def _is_elsewhere(newest: Made, event: Reservation) -> bool:
-    """Whether somebody of another store holds a reservation, or it waits for one of another store."""
+def _is_elsewhere(newest: Made, event: Reservation, *, ahead: bool) -> bool:
+    """Whether somebody of another store holds a reservation, or it waits in a queue that is not its own now.
+
+    That is one of another store, or that of those for whom nobody is looked for yet (``ahead``).
+    """
     if newest.state != "waiting":
         return newest.choice[2] != event.store_id
+    if (newest.choice[-1] == AHEAD) != ahead:
+        return True
     _, *parts = newest.choice[0].split("/")
     return parts[:1] == ["store"] and parts[1] != event.store_id
 

@@ -28,6 +28,7 @@ RefusalReason = (
         "bug",
         "command_refused",
         "conflict",
+        "late",
         "refund_over_sale",
         "refund_without_sale",
         "slot_full",

@@ -14,7 +14,7 @@ from topics.responses import GuideAction, RouterAction
 
 Action = GuideAction | RouterAction
 #: What later versions of a reservation bring; ``rebooked``: to a time at which its guide is not there;
-#: ``moved``: to another store.
+#: ``moved``: to another store, or from one queue to another.
 BOOKINGS = ("changed", "rebooked", "moved", "cancelled", "arrived", "no_show")
 
 

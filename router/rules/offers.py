@@ -137,6 +137,8 @@ def about(request: Request, queue: str, tier: Tier, rung: Rung, terms: Terms) ->
 SLOT_FULL = "slot_full"
 #: What whoever sent a change is told that finds no slot.
 CHANGE_FULL = "the change's slots are taken"
+#: What whoever sent a wish is told that changes nothing: a later version is known, or the visit is over.
+WISH_LATE = "a later version is known, or it is over: book anew under another id"
 #: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
 HQ = "@hq"
 

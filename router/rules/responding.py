@@ -49,6 +49,10 @@ class Past(Protocol):
         """See ``router.rules.offers.made``; '' where one is forgotten."""
 
     @property
+    def projected(self) -> int:
+        """The newest seq that was projected; 0 for none."""
+
+    @property
     def to(self) -> str | None:
         """The cell for which it has left, if it is on its way."""
 
@@ -76,12 +80,13 @@ def understand(
     """Make requests of responses, by what is known of their leads.
 
     A response that comes before its lead is kept for a while, then refused as ``unknown``; what comes before
-    its lead is projected is kept until it is.
+    its lead is projected, or while a reservation is on its way to another cell, is kept until then.
     """
     out = Understood()
     for (response, record), past in zip(responses, pasts, strict=True):
         known = past.cell is not None and bool(past.steps)
-        if past.cell is None or past.asked is None or not known:
+        changing = response.kind == "reservation" and _is_changing(past)
+        if past.cell is None or past.asked is None or not known or changing:
             # of a lead that is known only the projection is late, however long that lasts
             if not known and response.occurred_at_ms < now_ms - EARLY_MAX_MS:
                 out.refusals.append(Refusal(record, "unknown", f"no {response.kind} {response.lead_id}"))
@@ -97,13 +102,20 @@ def understand(
         move = _move(response, steps_of(past), is_over(event, now_ms, policy), policy)
         if isinstance(event, Reservation):  # it is for its store
             move = replace(move, goes=False)
-        # who has left goes on, whatever has happened since; a reservation by the version that moved it
-        move = replace(move, here=past.cell, cell=None if isinstance(event, Reservation) else past.to)
+        # who has left goes on, whatever has happened since
+        move = replace(move, here=past.cell, cell=past.to)
         held = "hq" in {policy.marks[mark] for mark in asked.marks}
         out.requests.append(
             Request(response.kind, response.lead_id, event, asked.digest, record, move, held=held)
         )
     return out
+
+
+def _is_changing(past: Past) -> bool:
+    """Whether a reservation is on its way to another cell, or what was asked for is out of date."""
+    steps = [(seq, made(step)) for seq, step in enumerate(past.steps, 1) if step]
+    versions = [seq for seq, step in steps if step.cause.startswith("reservation/")]
+    return past.to is not None or max(versions, default=0) > past.projected
 
 
 def is_open(past: Past) -> bool:
@@ -148,7 +160,7 @@ def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy)
 def is_over(event: Lead | Reservation, now_ms: int, policy: Policy) -> bool:
     """Whether the time of a lead, of a hold that nobody confirmed, or of a visit is at its end."""
     if isinstance(event, Reservation):
-        return now_ms >= (event.hold_until_ms or event.ends_at_ms)
+        return now_ms >= min(event.hold_until_ms or event.ends_at_ms, event.ends_at_ms)
     return now_ms >= event.occurred_at_ms + policy.life_max_s * 1000
 
 

@@ -53,13 +53,15 @@ Gone = tuple[Lead, str, str, int]
 class Past:
     """What Redis knows of a lead: its cell, the newest record with what was asked for, the answers by seq.
 
-    ``to``: the cell for which it has left, if it is on its way.
+    ``projected``: the newest seq of which the journey tells; ``to``: the cell for which it has left, if it is
+    on its way.
     """
 
     cell: str | None
     asked: bytes | None
     steps: tuple[str, ...]
-    to: str | None = None
+    projected: int
+    to: str | None
 
 
 class Arbiter:
@@ -260,7 +262,9 @@ class Arbiter:
         pasts = []
         for cell, journey, story in zip(cells, held[1::2], stories, strict=True):
             to = story.get(b"to")
-            pasts.append(Past(cell, _asked(journey), _steps(story), to.decode() if to else None))
+            seqs = _seqs(journey)
+            asked, newest = _asked(journey, seqs), next(iter(seqs), 0)
+            pasts.append(Past(cell, asked, _steps(story), newest, to.decode() if to else None))
         return pasts, await self.now_ms()
 
     async def _follow(self, leads: Sequence[Lead], stories: Sequence[Mapping[bytes, bytes]]) -> None:
@@ -296,12 +300,13 @@ class Arbiter:
 
     async def arrive(self, moves: Sequence[Gone]) -> None:
         """Leads have been claimed in the cell that they left for: that is where they are from now on."""
-        requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
-        await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
         cells: dict[str, list[Gone]] = {}
         for move in moves:
             cells.setdefault(move[1], []).append(move)
+        # first, since what is left tells whoever looks where a lead is: its cell may be fixed later
         await self.scripts.run([_arrive_call(cell, those) for cell, those in cells.items()])
+        requests = [(lead[0], *lead[2:]) for lead, *_ in moves]
+        await self._fix(requests, [to for _, _, to, _ in moves], overrule=True)
 
     async def have_room(self, wanted: Sequence[tuple[Lead, str, str]]) -> list[bool]:
         """Whether leads might take the slots (as in `Offer`) that they want in a cell, as it looks now."""
@@ -466,9 +471,14 @@ class Arbiter:
         return checked(await answered(pipeline.execute(raise_on_error=False)))
 
 
-def _asked(journey: Mapping[bytes, bytes]) -> bytes | None:
+def _seqs(journey: Mapping[bytes, bytes]) -> list[int]:
+    """The steps of which a journey tells, the newest first."""
+    return sorted((int(seq) for seq in journey if seq.isdigit()), reverse=True)
+
+
+def _asked(journey: Mapping[bytes, bytes], seqs: Sequence[int]) -> bytes | None:
     """The newest record of a journey that holds what was asked for."""
-    for seq in sorted((int(seq) for seq in journey if seq.isdigit()), reverse=True):
+    for seq in seqs:
         record = journey[b"%d" % seq].partition(b"|")[2]
         if seq == 1 or b'"reservation":{' in record:
             return record

@@ -344,7 +344,8 @@ for i = 1, #KEYS - 8 do
       sets[#sets + 1] = version
     end
     redis.call('HSET', key, unpack(sets))
-    if seq == 0 then redis.call('PEXPIRE', key, ARGV[1]) end
+    -- a later version of a reservation may be for a later visit
+    if seq == 0 or version then redis.call('PEXPIRE', key, ARGV[1]) end
     if not ends then
       redis.call('ZREM', due, whom)
     else

@@ -1,5 +1,5 @@
 #!lua
--- Fix the cell of each routing request, once.
+-- Fix the cell of each routing request, once; whoever asks for it again keeps it remembered.
 -- Call: EVALSHA per shard of requests (one for all on a single Redis).
 -- KEYS[i]    string  the request's cell
 -- ARGV[1]    how long a cell is remembered, ms
@@ -9,7 +9,7 @@
 local time = redis.call('TIME')
 local out = {time[1] * 1000 + math.floor(time[2] / 1000)}
 for i = 1, #KEYS do
-  local cell = ARGV[2] == '0' and redis.call('GET', KEYS[i])
+  local cell = ARGV[2] == '0' and redis.call('GETEX', KEYS[i], 'PX', ARGV[1])
   if not cell then
     cell = ARGV[2 + i]
     redis.call('SET', KEYS[i], cell, 'PX', ARGV[1])

@@ -355,13 +355,11 @@ class Claim:
         answers = {b"%d" % (self.seq + n): each for n, each in enumerate(self.made, 1)}
         self.db.hset(self.key, {b"q": b"%d" % (self.seq + len(self.made)), **answers})
         if self.version is not None:
-            self.db.hset(self.key, {b"d%d" % self.version: self.digest})
-        if not self.seq:
-            if self.version is None:
-                self.db.hset(self.key, {b"d": self.digest})
+            self.db.hset(self.key, {b"d%d" % self.version: self.digest, b"v": b"%d" % self.version})
+        elif not self.seq:
+            self.db.hset(self.key, {b"d": self.digest})
+        if not self.seq or self.version is not None:
             self.db.pexpire(self.key, self.remember_ms)
-        if self.version is not None:
-            self.db.hset(self.key, {b"v": b"%d" % self.version})
         self.keep_time()
 
     def keep_time(self):
@@ -663,7 +661,7 @@ def fix_cells(db, keys, args):
     for key, cell in zip(keys, cells, strict=True):
         if overrule == b"1" or not db.exists(key):
             db.set(key, cell)
-            db.pexpire(key, remember_ms)
+        db.pexpire(key, remember_ms)
         out.append(db.get(key))
     return out
 
