@@ -51,6 +51,8 @@ from topics.orders import Order
 TRIES_MAX = 8
 #: Orders that a command looks at in one go.
 CHUNK = 500
+#: How far the clocks of the broker and of the router's timers may be apart.
+CLOCKS_MS = 60_000
 #: How the bytes of a posting begin.
 _BEGINS = re.compile(rb'\{"book_seq":(\d+),"posting_id":"([^"]+)"')
 
@@ -235,7 +237,12 @@ class Ledger:
     async def _vest(self, events: Sequence[tuple[LedgerCommand, Record]]) -> list[Refusal]:
         """The rights windows of orders are over."""
         asks = [
-            Ask(command.brand, command.order_id, record, partial(_vested, command))
+            Ask(
+                command.brand,
+                command.order_id,
+                record,
+                partial(_vested, command, at_ms=_time_of(command, record)),
+            )
             for command, record in events
             if command.order_id is not None
         ]
@@ -249,7 +256,7 @@ class Ledger:
         period, brand = command.period, command.brand
         if period is None:
             return [_refused(record, "period: is required to close")]
-        if period > month(command.occurred_at_ms, self.offset_h(brand)):
+        if period > month(_time_of(command, record), self.offset_h(brand)):
             return [_refused(record, f"period: {period} has not begun")]
         if period < (await self.money.heads([brand]))[brand].since:
             return []  # closed before
@@ -365,11 +372,17 @@ def _refund_of(order: Order) -> Refund:
     return Refund(order.refund_id or "", order.commission_fen, order.amount_fen)
 
 
+def _time_of(command: LedgerCommand, record: Record) -> int:
+    """When a command was given, epoch ms: by the broker's clock where its own is ahead of that."""
+    if record.timestamp <= 0:
+        return command.occurred_at_ms
+    return min(command.occurred_at_ms, record.timestamp + CLOCKS_MS)
+
+
 def _vested(
-    command: LedgerCommand, page: Page, standing: Standing, inputs: Inputs, _: Inputs | None
+    command: LedgerCommand, page: Page, standing: Standing, inputs: Inputs, _: Inputs | None, *, at_ms: int
 ) -> Change:
-    parties = inputs.get("parties", {})
-    return vest(page, command.order_id or "", standing, parties, command.occurred_at_ms)
+    return vest(page, command.order_id or "", standing, inputs.get("parties", {}), at_ms)
 
 
 def _swept(  # noqa: PLR0913, PLR0917 - what the step is told, then what it is asked of

@@ -183,7 +183,7 @@ def test_m9_a_command_that_is_dated_ahead_earns_nothing_early(server):
         await world.command("vest", order_id="o", occurred_at_ms=ahead_ms)
         assert world.dead_letters() == ["command_refused"]
         assert world.balances("pending") == OF_1000
-        await world.days(0.9)
+        await world.days(1)
         assert world.balances("earned") == OF_1000
 
     book_of(server, story)
