@@ -258,22 +258,25 @@ class Ledger:
             return [_refused(record, "period: is required to close")]
         if period > month(_time_of(command, record), self.offset_h(brand)):
             return [_refused(record, f"period: {period} has not begun")]
-        if period < (await self.money.heads([brand]))[brand].since:
+        if not (await self.money.heads([brand]))[brand].unsealed(period):
             return []  # closed before
         await self._sweep(command, record, keys.earned(brand), settle)
-        for _ in range(10_000):  # a period, or one more try at it
-            head = (await self.money.heads([brand]))[brand]
-            if period < head.since:
-                return []
-            await self._seal(command, min([*head.counts, period]), head.chain)
-        raise EffectError(f"{brand}: {period} cannot be sealed: its chain and its count differ")
+        while unsealed := (await self.money.heads([brand]))[brand].unsealed(period):
+            await self._seal(command, unsealed)
+        return []
 
-    async def _seal(self, command: LedgerCommand, period: str, before: str) -> None:
+    async def _seal(self, command: LedgerCommand, period: str) -> None:
+        """Let nothing more be posted to a period, however busy it is, then seal what it has become."""
         brand, offset_h = command.brand, self.offset_h(command.brand)
-        seal = sealed(period, await self.money.chain(brand, period), before)
+        await self.money.shut(brand, period)
+        entries = await self.money.chain(brand, period)
+        seal = sealed(period, entries, (await self.money.heads([brand]))[brand].chain)
         draft = close(Page(brand, period, offset_h), seal, command)
-        change = Change("", Standing(), (draft,))
-        [(_, values)] = await self.money.post([Write(brand, change, b"", offset_h, seal)])
+        [(result, values)] = await self.money.post(
+            [Write(brand, Change("", Standing(), (draft,)), b"", offset_h, seal)]
+        )
+        if result == "short":
+            raise EffectError(f"{brand}: {period} cannot be sealed: its chain and its count differ")
         await self._publish([(brand, value) for value in values])
 
     async def _pay(self, command: LedgerCommand, record: Record) -> list[Refusal]:
