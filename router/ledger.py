@@ -38,7 +38,7 @@ from router.rules.entries import (
     take_off,
     vest,
 )
-from router.rules.intake import Record, Refusal, decoded
+from router.rules.intake import Record, Refusal, RefusalReason, decoded
 from router.rules.postings import Page, TooLargeError, month, sealed
 from router.rules.standing import Parked, Refund, Standing, read, sale_of, text_of
 from router.state import keys
@@ -55,6 +55,12 @@ CHUNK = 500
 CLOCKS_MS = 60_000
 #: How the bytes of a posting begin.
 _BEGINS = re.compile(rb'\{"book_seq":(\d+),"posting_id":"([^"]+)"')
+
+#: What the script refuses of a balance: the reason, and how it is told.
+_REFUSES: dict[str, tuple[RefusalReason, str]] = {
+    "beyond": ("command_refused", "would fall below 0, or rise above it"),
+    "over": ("too_large", "would be more than can be counted"),
+}
 
 Decide = Callable[[Page, Standing, Inputs, Inputs | None], Change]
 """From the open page, how the order stands, what it was sold under, and what was gathered for a sale now."""
@@ -198,8 +204,8 @@ class Ledger:
                 continue
             if result == "conflict":
                 raise EffectError(f"order {change.order_id}: its posting ids hold other postings")
-            if result == "beyond":
-                done.refusals += [_beyond(ask, change, values) for ask in those]
+            if result in _REFUSES:
+                done.refusals += [_beyond(ask, change, result, values) for ask in those]
                 continue
             done.refusals += refusals
             done.changed += result == "ok" and write is not None
@@ -260,10 +266,10 @@ class Ledger:
             return [_refused(record, f"period: {period} has not begun")]
         if not (await self.money.heads([brand]))[brand].unsealed(period):
             return []  # closed before
-        await self._sweep(command, record, keys.earned(brand), settle)
+        refusals = await self._sweep(command, record, keys.earned(brand), settle)
         while unsealed := (await self.money.heads([brand]))[brand].unsealed(period):
             await self._seal(command, unsealed)
-        return []
+        return refusals
 
     async def _seal(self, command: LedgerCommand, period: str) -> None:
         """Let nothing more be posted to a period, however busy it is, then seal what it has become."""
@@ -460,10 +466,10 @@ def _waited(parked: Parked, topic: str) -> _Waited:
     return _Waited(topic, *place, parked.timestamp)
 
 
-def _beyond(ask: Ask, change: Change, where: Sequence[bytes]) -> Refusal:
+def _beyond(ask: Ask, change: Change, result: str, where: Sequence[bytes]) -> Refusal:
     place, name = (each.decode() for each in where)
-    what = f"{change.order_id}: {name} of {place.rpartition(':')[2]} would fall below 0, or rise above it"
-    return _refused(ask.record, what)
+    reason, what = _REFUSES[result]
+    return Refusal(ask.record, reason, f"{change.order_id}: {name} of {place.rpartition(':')[2]} {what}")
 
 
 def _refused(record: Record, what: str) -> Refusal:

@@ -612,6 +612,24 @@ def test_oca_607_sale_and_refund_in_one_period_are_both_in_it(server):
     book_of(server, story)
 
 
+def test_m1_more_than_a_balance_can_hold_is_refused_by_name_before_anything_is_written(server):
+    """1,023 orders of the largest amount are what Redis can count."""
+
+    async def story(world):
+        for batch in range(4):
+            names = (f"o{batch}.{number}" for number in range(260))
+            await world.put(*(sale(name, 2**53, amount_fen=2**53) for name in names))
+        refused = len(world.dead_letters())
+        assert 0 < refused < 50
+        assert set(world.dead_letters()) == {"too_large"}
+        assert len(world.postings("base")) == 4 * 260 - refused
+        await world.again(ORDERS)
+        await world.put(sale("elsewhere", 5, amount_fen=50, store_id="t", served_by="g9", member_id="n"))
+        assert world.postings()[-1]["order_id"] == "elsewhere"
+
+    book_of(server, story)
+
+
 # -- earnings
 
 

@@ -98,7 +98,7 @@ class Money:
     async def post(self, writes: Sequence[Write]) -> list[tuple[str, list[bytes]]]:
         """Post what follows for each, all or nothing of it: the result, and the bytes of its postings.
 
-        Results are ok, repeat, conflict, stale, beyond and short, see ``post.lua``.
+        Results are ok, repeat, conflict, stale, beyond, over and short, see ``post.lua``.
         """
         return await self._run(writes, self._mode)
 

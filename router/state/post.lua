@@ -12,8 +12,9 @@
 --            (0 in the end) or ''}; to shut a period for postings: shut {period, next}; then,
 --            to seal it: close {period, chain, next, count, seal}
 -- Returns per change {result, bytes of each posting ...}: ok, repeat (the same was posted before, these are its bytes),
--- conflict (the same id with other content), beyond (a bump passes its bound: its key and field), stale (the order, or the
--- book, is not as it was read), short (the chain that is to be sealed is not whole). But for ok nothing is done.
+-- conflict (the same id with other content), beyond (a bump passes its bound: its key and field), over (or what Redis can
+-- count), stale (the order, or the book, is not as it was read), short (the chain that is to be sealed is not whole). But
+-- for ok nothing is done.
 -- Raises NOSTATE before any write when the book has lost its mark: Redis has lost its state.
 local head, unpublished = KEYS[1], KEYS[2]
 local restore = ARGV[2] == 'restore'
@@ -21,12 +22,16 @@ if not restore and redis.call('HEXISTS', head, '|') == 0 then
   return redis.error_reply('NOSTATE no mark in ' .. head)
 end
 
+-- Redis counts to 2^63; sums are compared as floats, which this is far enough from.
+local MOST = 9e18
+
 local function beyond(change)
   for _, each in ipairs(change.bumps) do
-    if each[4] ~= '' then
-      local sum = tonumber(redis.call('HGET', KEYS[each[1]], each[2]) or '0') + tonumber(each[3])
-      if each[4] == 'least' and sum < 0 or each[4] == 'most' and sum > 0 then return {KEYS[each[1]], each[2]} end
-    end
+    local key, field, bound = KEYS[each[1]], each[2], each[4]
+    local sum = tonumber(redis.call('HGET', key, field) or '0') + tonumber(each[3])
+    local passed = bound == 'least' and sum < 0 or bound == 'most' and sum > 0
+    if passed then return 'beyond', {key, field} end
+    if math.abs(sum) > MOST then return 'over', {key, field} end
   end
 end
 
@@ -51,8 +56,10 @@ local function look(change)
     if redis.call('ZCARD', KEYS[close.chain]) ~= close.count then return 'short' end
     if tonumber(redis.call('HGET', head, 'n|' .. close.period) or '0') ~= close.count then return 'short' end
   end
-  local passed = not restore and beyond(change)
-  if passed then return 'beyond', passed end
+  if not restore then
+    local passed, where = beyond(change)
+    if passed then return passed, where end
+  end
   return 'ok', before
 end
 
