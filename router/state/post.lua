@@ -25,10 +25,21 @@ end
 -- Redis counts to 2^63; sums are compared as floats, which this is far enough from.
 local MOST = 9e18
 
+local function last_day(key)
+  return string.match(redis.call('HGET', key, 'day') or ' 0', '^(%S*) (.*)$')
+end
+
+local function counted(key, field)
+  local day = string.match(field, '^d|(.*)$')
+  if not day then return tonumber(redis.call('HGET', key, field) or '0') end
+  local last, sum = last_day(key)
+  return day == last and tonumber(sum) or 0
+end
+
 local function beyond(change)
   for _, each in ipairs(change.bumps) do
     local key, field, bound = KEYS[each[1]], each[2], each[4]
-    local sum = tonumber(redis.call('HGET', key, field) or '0') + tonumber(each[3])
+    local sum = counted(key, field) + tonumber(each[3])
     local passed = bound == 'least' and sum < 0 or bound == 'most' and sum > 0
     if passed then return 'beyond', {key, field} end
     if math.abs(sum) > MOST then return 'over', {key, field} end
@@ -66,9 +77,12 @@ end
 local function bump(key, field, fen)
   local day = string.match(field, '^d|(.*)$')
   if not day then return redis.call('HINCRBY', key, field, fen) end
-  local last, sum = string.match(redis.call('HGET', key, 'day') or ' 0', '^(%S*) (.*)$')
-  if day > last then sum = 0 end
-  if day >= last then redis.call('HSET', key, 'day', day .. string.format(' %.0f', sum + fen)) end
+  local last, sum = last_day(key)
+  if day < last then return end
+  -- Redis adds, since Lua counts in floats
+  redis.call('HSET', key, 'day', day == last and sum or '0')
+  redis.call('HINCRBY', key, 'day', fen)
+  redis.call('HSET', key, 'day', day .. ' ' .. redis.call('HGET', key, 'day'))
 end
 
 local out = {}
