@@ -38,7 +38,7 @@ from router.rules.entries import (
     take_off,
     vest,
 )
-from router.rules.intake import Record, Refusal, decoded
+from router.rules.intake import Record, Refusal, RefusalReason, decoded
 from router.rules.postings import Page, TooLargeError, month, sealed
 from router.rules.standing import Parked, Refund, Standing, read, sale_of, text_of
 from router.state import keys
@@ -51,8 +51,16 @@ from topics.orders import Order
 TRIES_MAX = 8
 #: Orders that a command looks at in one go.
 CHUNK = 500
+#: How far the clocks of the broker and of the router's timers may be apart.
+CLOCKS_MS = 60_000
 #: How the bytes of a posting begin.
 _BEGINS = re.compile(rb'\{"book_seq":(\d+),"posting_id":"([^"]+)"')
+
+#: What the script refuses of a balance: the reason, and how it is told.
+_REFUSES: dict[str, tuple[RefusalReason, str]] = {
+    "beyond": ("command_refused", "would fall below 0, or rise above it"),
+    "over": ("too_large", "would be more than can be counted"),
+}
 
 Decide = Callable[[Page, Standing, Inputs, Inputs | None], Change]
 """From the open page, how the order stands, what it was sold under, and what was gathered for a sale now."""
@@ -196,8 +204,8 @@ class Ledger:
                 continue
             if result == "conflict":
                 raise EffectError(f"order {change.order_id}: its posting ids hold other postings")
-            if result == "beyond":
-                done.refusals += [_beyond(ask, change, values) for ask in those]
+            if result in _REFUSES:
+                done.refusals += [_beyond(ask, change, result, values) for ask in those]
                 continue
             done.refusals += refusals
             done.changed += result == "ok" and write is not None
@@ -235,7 +243,12 @@ class Ledger:
     async def _vest(self, events: Sequence[tuple[LedgerCommand, Record]]) -> list[Refusal]:
         """The rights windows of orders are over."""
         asks = [
-            Ask(command.brand, command.order_id, record, partial(_vested, command))
+            Ask(
+                command.brand,
+                command.order_id,
+                record,
+                partial(_vested, command, at_ms=_time_of(command, record)),
+            )
             for command, record in events
             if command.order_id is not None
         ]
@@ -249,24 +262,27 @@ class Ledger:
         period, brand = command.period, command.brand
         if period is None:
             return [_refused(record, "period: is required to close")]
-        if period > month(command.occurred_at_ms, self.offset_h(brand)):
+        if period > month(_time_of(command, record), self.offset_h(brand)):
             return [_refused(record, f"period: {period} has not begun")]
-        if period < (await self.money.heads([brand]))[brand].since:
+        if not (await self.money.heads([brand]))[brand].unsealed(period):
             return []  # closed before
-        await self._sweep(command, record, keys.earned(brand), settle)
-        for _ in range(10_000):  # a period, or one more try at it
-            head = (await self.money.heads([brand]))[brand]
-            if period < head.since:
-                return []
-            await self._seal(command, min([*head.counts, period]), head.chain)
-        raise EffectError(f"{brand}: {period} cannot be sealed: its chain and its count differ")
+        refusals = await self._sweep(command, record, keys.earned(brand), settle)
+        while unsealed := (await self.money.heads([brand]))[brand].unsealed(period):
+            await self._seal(command, unsealed)
+        return refusals
 
-    async def _seal(self, command: LedgerCommand, period: str, before: str) -> None:
+    async def _seal(self, command: LedgerCommand, period: str) -> None:
+        """Let nothing more be posted to a period, however busy it is, then seal what it has become."""
         brand, offset_h = command.brand, self.offset_h(command.brand)
-        seal = sealed(period, await self.money.chain(brand, period), before)
+        await self.money.shut(brand, period)
+        entries = await self.money.chain(brand, period)
+        seal = sealed(period, entries, (await self.money.heads([brand]))[brand].chain)
         draft = close(Page(brand, period, offset_h), seal, command)
-        change = Change("", Standing(), (draft,))
-        [(_, values)] = await self.money.post([Write(brand, change, b"", offset_h, seal)])
+        [(result, values)] = await self.money.post(
+            [Write(brand, Change("", Standing(), (draft,)), b"", offset_h, seal)]
+        )
+        if result == "short":
+            raise EffectError(f"{brand}: {period} cannot be sealed: its chain and its count differ")
         await self._publish([(brand, value) for value in values])
 
     async def _pay(self, command: LedgerCommand, record: Record) -> list[Refusal]:
@@ -365,11 +381,17 @@ def _refund_of(order: Order) -> Refund:
     return Refund(order.refund_id or "", order.commission_fen, order.amount_fen)
 
 
+def _time_of(command: LedgerCommand, record: Record) -> int:
+    """When a command was given, epoch ms: by the broker's clock where its own is ahead of that."""
+    if record.timestamp <= 0:
+        return command.occurred_at_ms
+    return min(command.occurred_at_ms, record.timestamp + CLOCKS_MS)
+
+
 def _vested(
-    command: LedgerCommand, page: Page, standing: Standing, inputs: Inputs, _: Inputs | None
+    command: LedgerCommand, page: Page, standing: Standing, inputs: Inputs, _: Inputs | None, *, at_ms: int
 ) -> Change:
-    parties = inputs.get("parties", {})
-    return vest(page, command.order_id or "", standing, parties, command.occurred_at_ms)
+    return vest(page, command.order_id or "", standing, inputs.get("parties", {}), at_ms)
 
 
 def _swept(  # noqa: PLR0913, PLR0917 - what the step is told, then what it is asked of
@@ -444,10 +466,10 @@ def _waited(parked: Parked, topic: str) -> _Waited:
     return _Waited(topic, *place, parked.timestamp)
 
 
-def _beyond(ask: Ask, change: Change, where: Sequence[bytes]) -> Refusal:
+def _beyond(ask: Ask, change: Change, result: str, where: Sequence[bytes]) -> Refusal:
     place, name = (each.decode() for each in where)
-    what = f"{change.order_id}: {name} of {place.rpartition(':')[2]} would fall below 0, or rise above it"
-    return _refused(ask.record, what)
+    reason, what = _REFUSES[result]
+    return Refusal(ask.record, reason, f"{change.order_id}: {name} of {place.rpartition(':')[2]} {what}")
 
 
 def _refused(record: Record, what: str) -> Refusal:

@@ -33,6 +33,7 @@ WindowedRole = Literal["owner", "server", "sharer", "lender", "team", "ecommerce
 
 Days = Annotated[int, Meta(ge=0, le=3650)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
+UtcOffset = Annotated[int, Meta(ge=-12, le=14)]
 
 #: The tables in a policy's ``commission`` and its rules, and the kind of their values.
 _TABLES: dict[str, Any] = {
@@ -125,6 +126,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     marks: dict[Mark, Effect]
     levels_max: Annotated[int, Meta(ge=0, le=LEVELS_MAX)]
     rights_days: Days
+    #: By whose clock the days of this order begin.
+    ledger_utc_offset_h: UtcOffset = 8
 
 
 class Commission(_Part, frozen=True):
@@ -143,7 +146,7 @@ class Commission(_Part, frozen=True):
     #: How long after the sale it can be given back: until then what is earned is pending.
     rights_days: Days = 7
     #: The clock by which a period is a month.
-    ledger_utc_offset_h: Annotated[int, Meta(ge=-12, le=14)] = 8
+    ledger_utc_offset_h: UtcOffset = 8
     #: An adjustment above this needs a second person.
     adjust_check_fen: AmountFen = 10_000
 
@@ -179,6 +182,7 @@ class Commission(_Part, frozen=True):
             marks=self.marks,
             levels_max=self.levels_max,
             rights_days=self.rights_days,
+            ledger_utc_offset_h=self.ledger_utc_offset_h,
         )
 
 

@@ -118,6 +118,23 @@ def test_more_levels_of_sharers_are_refused():
         roles(*chain, levels_max=3)
 
 
+@pytest.mark.parametrize(
+    ("offset_h", "hours", "count"),
+    [
+        (8, (15, 17), 2),  # before and after midnight in Shanghai
+        (0, (15, 17), 1),
+        (8, (23, 25), 1),  # before and after midnight in London
+        (0, (23, 25), 2),
+        (-12, (11, 13), 2),
+    ],
+)
+def test_a_day_of_effort_is_one_by_the_clock_of_the_book(offset_h, hours, count):
+    chats = [proof("chat", "g2", 2 - hour / 24, id=f"c{hour}") for hour in hours]
+    inputs = inputs_of(sale(*chats, served_by="g2", ledger_utc_offset_h=offset_h))
+    [server] = [claim for claim in attribute(inputs).claims if claim.role == "server"]
+    assert server.deeds == ("chat",) * count
+
+
 def test_effort_moves_weight_once_a_day_for_each_deed():
     rule = {"shares": {"owner": 1000}, "efforts": {"live": 1000, "chat": 500}}
     lives = [proof("live", "g2", 3), proof("live", "g2", 3, id="again"), proof("live", "g2", 5, id="other")]

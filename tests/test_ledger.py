@@ -6,12 +6,14 @@ import orjson
 import pytest
 
 from router.local import EmbeddedRedis
+from router.state import keys
 from tests.ledger_world import (
     BEGIN_MS,
     DAY_MS,
     NEXT,
     OF_1000,
     PERIOD,
+    RULES,
     book_of,
     line,
     refund,
@@ -183,7 +185,7 @@ def test_m9_a_command_that_is_dated_ahead_earns_nothing_early(server):
         await world.command("vest", order_id="o", occurred_at_ms=ahead_ms)
         assert world.dead_letters() == ["command_refused"]
         assert world.balances("pending") == OF_1000
-        await world.days(0.9)
+        await world.days(1)
         assert world.balances("earned") == OF_1000
 
     book_of(server, story)
@@ -612,6 +614,24 @@ def test_oca_607_sale_and_refund_in_one_period_are_both_in_it(server):
     book_of(server, story)
 
 
+def test_m1_more_than_a_balance_can_hold_is_refused_by_name_before_anything_is_written(server):
+    """1,023 orders of the largest amount are what Redis can count."""
+
+    async def story(world):
+        for batch in range(4):
+            names = (f"o{batch}.{number}" for number in range(260))
+            await world.put(*(sale(name, 2**53, amount_fen=2**53) for name in names))
+        refused = len(world.dead_letters())
+        assert 0 < refused < 50
+        assert set(world.dead_letters()) == {"too_large"}
+        assert len(world.postings("base")) == 4 * 260 - refused
+        await world.again(ORDERS)
+        await world.put(sale("elsewhere", 5, amount_fen=50, store_id="t", served_by="g9", member_id="n"))
+        assert world.postings()[-1]["order_id"] == "elsewhere"
+
+    book_of(server, story)
+
+
 # -- earnings
 
 
@@ -633,6 +653,61 @@ def test_earnings_of_today_this_period_and_pending_stand_in_one_hash_each(server
         assert (await world.earns("g2"))[f"p|{PERIOD}"] == "750"
 
     book_of(server, story)
+
+
+def test_m1_the_sum_of_a_day_is_counted_in_whole_fen_however_large(server):
+    async def story(world):
+        large = [sale(f"o{number}", 2**53 - number, amount_fen=2**53) for number in range(3)]
+        await world.put(*large)
+        assert (await world.earns("s", "store"))["day"] == f"2026-09-21 {3 * 2**53 - 3}"
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_m12_another_clock_of_the_book_begins_with_what_is_sold_under_it(server):
+    """Days that are over stay what they were, and the book still says what Redis holds."""
+
+    async def story(world):
+        midnight_ms = BEGIN_MS - (BEGIN_MS + 8 * 3_600_000) % DAY_MS
+        await world.put(sale(occurred_at_ms=midnight_ms), sale("p", occurred_at_ms=midnight_ms + 1))
+        lines = (line("commission", "group", -7, "group"), line("earned", "g3", 7))
+        await world.command("adjust", lines=lines, reason="forgotten")
+        clock = RULES.replace("rights_days = 7", "rights_days = 7\nledger_utc_offset_h = -12")
+        await world.put(policy(version=2, toml=TOML + clock))
+        assert await world.differences() == ({}, [])
+        await world.put(refund("r", 100), sale("q", occurred_at_ms=midnight_ms + DAY_MS))
+        assert (await world.earns("g2"))["day"] == "2026-09-21 1450"
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_m12_a_day_in_redis_that_is_another_than_the_book_says_is_told_and_mended(server):
+    async def story(world):
+        await world.put(sale())
+        name = keys.earnings("b", "party", "g2")
+        await world.redis.hset(name, "day", "2026-09-20 500")
+        wrong, _ = await world.differences(mend=True)
+        assert name in wrong
+        assert await world.differences() == ({}, [])
+        assert (await world.earns("g2"))["day"] == "2026-09-21 500"
+
+    book_of(server, story)
+
+
+def test_m12_a_day_whose_sum_is_nothing_is_that_day_all_the_same(server):
+    """Who is bound is paid today, and the split takes it all."""
+    rules = RULES.replace("owner = 2000, server = 5000", "owner = 0, server = 7000")
+
+    async def story(world):
+        lines = (line("commission", "group", -7, "group"), line("earned", "g1", 7))
+        await world.command("adjust", lines=lines, reason="forgotten")
+        await world.put(sale(occurred_at_ms=BEGIN_MS + DAY_MS))
+        assert (await world.earns("g1"))["day"] == "2026-09-22 0"
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story, rules=rules)
 
 
 def test_what_is_of_a_brand_that_nobody_knows_is_set_aside(server):

@@ -217,6 +217,85 @@ def test_what_leaves_in_the_middle_of_a_close_keeps_no_other_order_from_being_se
     book_of(server, story)
 
 
+class Busy:
+    """Stands for the money of a worker who closes while another sells, whenever a chain is read."""
+
+    def __init__(self, world):
+        self._world, self._other, self.reads = world, world.another_ledger(), 0
+        self._other.opened.update(world.ledger.opened)
+
+    def __getattr__(self, name):
+        return getattr(self._world.money, name)
+
+    async def chain(self, brand, period):
+        held = await self._world.money.chain(brand, period)
+        self.reads += 1
+        assert self.reads < 10
+        self._world._append(ORDERS.name, b"m", self._world.encoded(sale(f"busy{self.reads}")))
+        self._world._read[ORDERS.name] += 1
+        await self._other.orders(self._world.log[ORDERS.name][-1:])
+        return held
+
+
+def closing(world, money, period=PERIOD):
+    """A worker with this money closes a period."""
+    ledger = world.another_ledger()
+    ledger.opened.update(world.ledger.opened)
+    object.__setattr__(ledger, "money", money)
+    world._append(LEDGER_COMMANDS.name, b"b", world.close_of(period))
+    return ledger.commands(world.log[LEDGER_COMMANDS.name][-1:])
+
+
+def test_a_running_month_in_which_all_the_time_something_is_sold_is_closed(server):
+    async def story(world):
+        await world.put(sale())
+        busy = Busy(world)
+        await closing(world, busy)
+        world._read[LEDGER_COMMANDS.name] += 1
+        assert busy.reads == 1
+        [seal] = world.postings("close")
+        assert seal["inputs"]["count"] == 2
+        assert {each["period"] for each in world.postings("base") if each["order_id"] != "o"} == {NEXT}
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("sales", [[], [sale()]])
+def test_who_dies_between_the_last_posting_of_a_period_and_its_seal_has_it_sealed_by_the_next(server, sales):
+    async def story(world):
+        await world.put(*sales)
+        with pytest.raises(DiedError):
+            await closing(world, Mortal(world.money, "chain", after=False, at=1))
+        await world.put(sale("late"))
+        assert [each["inputs"]["period"] for each in world.postings("close")] == [PERIOD]
+        assert world.postings("close")[0]["inputs"]["count"] == 2 * len(sales)
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_two_workers_who_close_the_same_period_seal_it_once(server):
+    async def story(world):
+        await world.put(sale())
+
+        class Between:
+            def __getattr__(self, name):
+                return getattr(world.money, name)
+
+            async def shut(self, brand, period):
+                if not world.postings("close"):
+                    await closing(world, world.money)
+                await world.money.shut(brand, period)
+
+        await closing(world, Between())
+        world._read[LEDGER_COMMANDS.name] = len(world.log[LEDGER_COMMANDS.name])
+        assert len(world.postings("close")) == 1
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
 MUTANTS = {
     "as it was read": (
         "~= change.read then return 'stale' end",

@@ -14,6 +14,7 @@ from router.rules.evidence import Evidence, EvidenceKind, Inputs
 from router.rules.ownership import DAY_MS
 from scoring.terms import EFFECTS, EFFORTS, WHOLE_BP, Effect, Effort, Mark, Role, WindowedRole
 
+HOUR_MS = 3_600_000
 #: How a deed is told.
 _TOLD: dict[Effort, str] = {
     "accepted": "accepted the lead",
@@ -92,10 +93,15 @@ class _Past:
 
     @cached_property
     def deeds(self) -> dict[str, list[Evidence]]:
-        """What each party did in the window of who serves: the first of each kind and day, in time."""
+        """What each party did in the window of who serves: the first of each kind and day, in time.
+
+        Days are those of the book's clock.
+        """
+        offset_ms = self.terms.ledger_utc_offset_h * HOUR_MS
         out: dict[str, dict[tuple[str, int], Evidence]] = {}
         for each in sorted(self.recent("server", *EFFORTS), key=_in_time):
-            out.setdefault(each.party, {}).setdefault((each.kind, each.at_ms // DAY_MS), each)
+            today = (each.at_ms + offset_ms) // DAY_MS
+            out.setdefault(each.party, {}).setdefault((each.kind, today), each)
         return {party: [*done.values()] for party, done in out.items()}
 
     def recent(self, role: WindowedRole, *kinds: EvidenceKind) -> list[Evidence]:

@@ -198,7 +198,8 @@ def adjust(
     """A correction by hand: with a reason, and above a limit with a second person."""
     name = identity("adjust", page.brand, command.command_id)
     lines = [[line.account, line.role, line.party, line.fen] for line in command.lines]
-    inputs = {"lines": lines, "parties": dict(parties), "command_id": command.command_id}
+    inputs: dict[str, Any] = {"lines": lines, "parties": dict(parties), "command_id": command.command_id}
+    inputs["ledger_utc_offset_h"] = page.utc_offset_h
     if command.order_id is not None:
         inputs["about"] = command.order_id
     trouble = _trouble(command, check_above_fen)

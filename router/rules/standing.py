@@ -167,26 +167,47 @@ def bumps(postings: Iterable[Posting], utc_offset_h: int) -> Bumps:
     """What postings add to the balances and earnings of parties, stores, regions and of the whole book.
 
     Fields are ``account|role``, ``p|period`` and ``d|day``; of the book (``book``, '') the accounts alone.
+    Days go by the clock that a posting carries, or else by ``utc_offset_h``; a day on which something came
+    and went again is 0.
     """
     out: Bumps = defaultdict(lambda: defaultdict(int))
     for posting in postings:
-        parties = posting.inputs.get("parties", {})
-        today = day(posting.occurred_at_ms, utc_offset_h)
-        for line in posting.lines:
-            out["book", ""][line.account] += line.fen
-            if line.account == COMMISSION:
-                continue
-            about = parties.get(line.party, {})
-            store = about.get("store_id") or (line.party if line.role == "store" else None)
-            whose = (("party", line.party), ("store", store), ("region", about.get("region")))
-            for kind, name in whose:
-                if name:
-                    fields = out[kind, name]
-                    fields[f"{line.account}|{line.role}"] += line.fen
-                    fields[f"p|{posting.period}"] += line.fen
-                    fields[f"d|{today}"] += line.fen
-    kept = {who: {name: fen for name, fen in fields.items() if fen} for who, fields in out.items()}
+        for who, fields in _bumps(posting, utc_offset_h).items():
+            for name, fen in fields.items():
+                out[who][name] += fen
+    kept = {
+        who: {name: fen for name, fen in fields.items() if fen or name.startswith("d|")}
+        for who, fields in out.items()
+    }
     return {who: fields for who, fields in kept.items() if fields}
+
+
+def _bumps(posting: Posting, utc_offset_h: int) -> Bumps:
+    out: Bumps = defaultdict(lambda: defaultdict(int))
+    parties = posting.inputs.get("parties", {})
+    today = day(posting.occurred_at_ms, _clock_of(posting.inputs, utc_offset_h))
+    for line in posting.lines:
+        out["book", ""][line.account] += line.fen
+        if line.account == COMMISSION:
+            continue
+        about = parties.get(line.party, {})
+        store = about.get("store_id") or (line.party if line.role == "store" else None)
+        whose = (("party", line.party), ("store", store), ("region", about.get("region")))
+        for kind, name in whose:
+            if name:
+                fields = out[kind, name]
+                fields[f"{line.account}|{line.role}"] += line.fen
+                fields[f"p|{posting.period}"] += line.fen
+                fields[f"d|{today}"] += line.fen
+    return {who: {name: fen for name, fen in fields.items() if fen} for who, fields in out.items()}
+
+
+def _clock_of(inputs: Mapping[str, Any], utc_offset_h: int) -> int:
+    """By whose clock the day of a posting begins: as it was when its order was sold, or it was adjusted."""
+    told = inputs.get("terms", inputs).get("ledger_utc_offset_h", utc_offset_h)
+    if type(told) is not int or not -24 < told < 24:  # noqa: PLR2004 - hours of a day
+        raise ValueError(f"ledger_utc_offset_h: {told!r:.80} is no offset")
+    return told
 
 
 def _number(period: str) -> int:

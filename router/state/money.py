@@ -18,6 +18,10 @@ from router.state.redis import Call, Item, Scripts, answered, checked
 
 #: Orders of one call of the script: others of Redis' clients wait for as long as it takes.
 ORDERS_MAX = 64
+#: Postings of a chain that are read in one go.
+PAGE = 5_000
+#: The keys that every change of a brand may move, in the order of the script.
+_OF_BRAND = (keys.book_head, keys.unpublished, keys.vesting, keys.earned, keys.settled)
 
 Whose = tuple[str, str]
 """Brand and id."""
@@ -44,6 +48,11 @@ class Head:
     def chain(self) -> str:
         """The chain of the last seal, '' for none."""
         return self.seals[max(self.seals)].chain if self.seals else ""
+
+    def unsealed(self, period: str) -> str:
+        """The first period up to this one that has yet to be sealed, '' for none."""
+        first = min([*self.counts, period])
+        return first if first in self.counts or period >= self.since else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Money:
     async def post(self, writes: Sequence[Write]) -> list[tuple[str, list[bytes]]]:
         """Post what follows for each, all or nothing of it: the result, and the bytes of its postings.
 
-        Results are ok, repeat, conflict, stale and beyond, see ``post.lua``.
+        Results are ok, repeat, conflict, stale, beyond, over and short, see ``post.lua``.
         """
         return await self._run(writes, self._mode)
 
@@ -147,13 +156,25 @@ class Money:
             if not cursor:
                 return
 
+    async def shut(self, brand: str, period: str) -> None:
+        """Let nothing more be posted to a period or to those before it."""
+        change = {"shut": {"period": period, "next": month_after(period)}}
+        none = {"order": 0, "posts": [], "bumps": []}
+        of_brand = [key(brand) for key in _OF_BRAND]
+        await self._scripts.run([Call("post", of_brand, [REMEMBER_MS, "post", orjson.dumps(none | change)])])
+
     async def chain(self, brand: str, period: str) -> list[tuple[int, str, int]]:
-        """The postings of an open period: number, digest, how many fen it moves."""
-        held: Any = await answered(
-            self._scripts.redis.zrange(keys.chain(brand, period), 0, -1, withscores=True)
-        )
-        parts = [(int(seq), entry.decode().partition("|")) for entry, seq in held]
-        return [(seq, digest, int(fen)) for seq, (digest, _, fen) in parts]
+        """The postings of a period that is shut: number, digest, how many fen it moves."""
+        out: list[tuple[int, str, int]] = []
+        while True:
+            to = len(out) + PAGE - 1
+            held: Any = await answered(
+                self._scripts.redis.zrange(keys.chain(brand, period), len(out), to, withscores=True)
+            )
+            parts = [(int(seq), entry.decode().partition("|")) for entry, seq in held]
+            out += [(seq, digest, int(fen)) for seq, (digest, _, fen) in parts]
+            if len(held) < PAGE:
+                return out
 
     async def imbalance_fen(self, brands: Sequence[str]) -> int:
         """What the accounts of the books come to, the amounts added up; anything but 0 is an error."""
@@ -222,8 +243,7 @@ def _head(held: Mapping[bytes, bytes]) -> Head:
 
 
 def _call(brand: str, writes: Sequence[Write], mode: str) -> Call:
-    of_brand = (keys.book_head, keys.unpublished, keys.vesting, keys.earned, keys.settled)
-    places = {key(brand): at for at, key in enumerate(of_brand, start=1)}
+    places = {key(brand): at for at, key in enumerate(_OF_BRAND, start=1)}
 
     def place(key: str) -> int:
         return places.setdefault(key, len(places) + 1)

@@ -9,10 +9,12 @@
 -- ARGV[2]    post, or restore: postings bring their numbers, and the state need not be whole
 -- ARGV[2+i]  change i, JSON: order (key or 0), id, read (its standing as it was read), standing, inputs or '', waits (three
 --            scores or ''), posts {key, id, body, chain, entry, period, seq}, bumps {key, field, fen, least or most
---            (0 in the end) or ''}; to close a period: close {period, chain, next, count, seal}
+--            (0 in the end) or ''}; to shut a period for postings: shut {period, next}; then,
+--            to seal it: close {period, chain, next, count, seal}
 -- Returns per change {result, bytes of each posting ...}: ok, repeat (the same was posted before, these are its bytes),
--- conflict (the same id with other content), beyond (a bump passes its bound: its key and field), stale (the order, or the
--- book, is not as it was read). But for ok nothing is done.
+-- conflict (the same id with other content), beyond (a bump passes its bound: its key and field), over (or what Redis can
+-- count), stale (the order, or the book, is not as it was read), short (the chain that is to be sealed is not whole). But
+-- for ok nothing is done.
 -- Raises NOSTATE before any write when the book has lost its mark: Redis has lost its state.
 local head, unpublished = KEYS[1], KEYS[2]
 local restore = ARGV[2] == 'restore'
@@ -20,12 +22,27 @@ if not restore and redis.call('HEXISTS', head, '|') == 0 then
   return redis.error_reply('NOSTATE no mark in ' .. head)
 end
 
+-- Redis counts to 2^63; sums are compared as floats, which this is far enough from.
+local MOST = 9e18
+
+local function last_day(key)
+  return string.match(redis.call('HGET', key, 'day') or ' 0', '^(%S*) (.*)$')
+end
+
+local function counted(key, field)
+  local day = string.match(field, '^d|(.*)$')
+  if not day then return tonumber(redis.call('HGET', key, field) or '0') end
+  local last, sum = last_day(key)
+  return day == last and tonumber(sum) or 0
+end
+
 local function beyond(change)
   for _, each in ipairs(change.bumps) do
-    if each[4] ~= '' then
-      local sum = tonumber(redis.call('HGET', KEYS[each[1]], each[2]) or '0') + tonumber(each[3])
-      if each[4] == 'least' and sum < 0 or each[4] == 'most' and sum > 0 then return {KEYS[each[1]], each[2]} end
-    end
+    local key, field, bound = KEYS[each[1]], each[2], each[4]
+    local sum = counted(key, field) + tonumber(each[3])
+    local passed = bound == 'least' and sum < 0 or bound == 'most' and sum > 0
+    if passed then return 'beyond', {key, field} end
+    if math.abs(sum) > MOST then return 'over', {key, field} end
   end
 end
 
@@ -46,21 +63,26 @@ local function look(change)
   if #before > 0 then return 'repeat', before end
   local close = change.close
   if close and not restore then
-    if close.period < open then return 'stale' end
-    if redis.call('ZCARD', KEYS[close.chain]) ~= close.count then return 'stale' end
-    if tonumber(redis.call('HGET', head, 'n|' .. close.period) or '0') ~= close.count then return 'stale' end
+    if open < close.next or redis.call('HEXISTS', head, 'seal|' .. close.period) == 1 then return 'stale' end
+    if redis.call('ZCARD', KEYS[close.chain]) ~= close.count then return 'short' end
+    if tonumber(redis.call('HGET', head, 'n|' .. close.period) or '0') ~= close.count then return 'short' end
   end
-  local passed = not restore and beyond(change)
-  if passed then return 'beyond', passed end
+  if not restore then
+    local passed, where = beyond(change)
+    if passed then return passed, where end
+  end
   return 'ok', before
 end
 
 local function bump(key, field, fen)
   local day = string.match(field, '^d|(.*)$')
   if not day then return redis.call('HINCRBY', key, field, fen) end
-  local last, sum = string.match(redis.call('HGET', key, 'day') or ' 0', '^(%S*) (.*)$')
-  if day > last then sum = 0 end
-  if day >= last then redis.call('HSET', key, 'day', day .. string.format(' %.0f', sum + fen)) end
+  local last, sum = last_day(key)
+  if day < last then return end
+  -- Redis adds, since Lua counts in floats
+  redis.call('HSET', key, 'day', day == last and sum or '0')
+  redis.call('HINCRBY', key, 'day', fen)
+  redis.call('HSET', key, 'day', day .. ' ' .. redis.call('HGET', key, 'day'))
 end
 
 local out = {}
@@ -80,7 +102,7 @@ for i = 1, #ARGV - 2 do
         redis.call('ZADD', unpublished, seq, post.id)
       end
       redis.call('SET', KEYS[post.key], made[at], 'PX', ARGV[1])
-      if post.period >= open then
+      if post.period >= open or redis.call('HEXISTS', head, 'n|' .. post.period) == 1 then
         redis.call('ZADD', KEYS[post.chain], seq, post.entry)
         redis.call('HINCRBY', head, 'n|' .. post.period, 1)
       end
@@ -93,12 +115,17 @@ for i = 1, #ARGV - 2 do
         if score == '' then redis.call('ZREM', KEYS[2 + at], change.id) else redis.call('ZADD', KEYS[2 + at], score, change.id) end
       end
     end
-    local close = change.close
+    local shut, close = change.shut, change.close
+    if shut then
+      if shut.next > open then redis.call('HSET', head, 'open', shut.next) end
+      -- it is still to be sealed, though nothing be in it; unless somebody else has sealed it meanwhile
+      if redis.call('HEXISTS', head, 'seal|' .. shut.period) == 0 then redis.call('HINCRBY', head, 'n|' .. shut.period, 0) end
+    end
     if close then
       redis.call('HSET', head, 'seal|' .. close.period, close.seal)
       if close.next > open then redis.call('HSET', head, 'open', close.next) end
       redis.call('HDEL', head, 'n|' .. close.period)
-      redis.call('DEL', KEYS[close.chain])
+      redis.call('UNLINK', KEYS[close.chain])
     end
   end
   out[i] = {result, unpack(made or {})}
