@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from router.rules.entitlement import check
-from router.rules.entries import LINES
+from router.rules.entries import LINES, holds
 from router.rules.postings import (
     COMMISSION,
     LETTERS,
@@ -118,6 +118,8 @@ class Book:
                     _add(added, bumps([posting], self.utc_offset_h(brand)))
                 except (AttributeError, TypeError, ValueError) as error:
                     self._note(brand, posting.posting_id, f"names no parties: {error}")
+        for name, standing in ledger.standings.items():
+            self._whole(brand, name, standing, ledger.inputs.get(name, {}))
         ledger.balances = added
         ledger.chains = {
             period: {f"{digest}|{fen}": seq for seq, digest, fen in entries}
@@ -154,6 +156,15 @@ class Book:
                     ledger.inputs[name] = posting.inputs
         except Exception as error:  # noqa: BLE001 - whatever a hostile posting raises, it is the posting's fault
             note(f"cannot be worked out from its inputs: {type(error).__name__}: {error}")
+
+    def _whole(self, brand: str, name: str, standing: Standing, inputs: dict[str, Any]) -> None:
+        """Everybody holds what they are entitled to, or a posting of the order is missing."""
+        try:
+            lacks = holds(standing, inputs) if standing.digest and "order" in inputs else None
+        except Exception as error:  # noqa: BLE001 - as above, and its posting is named there
+            lacks = f"{type(error).__name__}: {error}"
+        if lacks is not None:
+            self._note(brand, identity("base", brand, name), f"order {name} is not whole: {lacks}")
 
     def _seal(
         self,

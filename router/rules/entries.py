@@ -103,26 +103,73 @@ def give_back(page: Page, standing: Standing, inputs: Inputs, refund: Refund, at
     if (before := known.get(refund.refund_id)) is not None:
         if before != refund:
             return Change(order_id, standing, refused=("conflict", _other(refund)))
-        return Change(order_id, standing, again=_ids_of_refund(brand, order_id, refund.refund_id))
+        # as with a sale, the reversal of the split may have been lost, if it is the last of its order
+        over = _lost_split(page, standing, inputs, at_ms) if refund == standing.refunds[-1] else []
+        again = _ids_of_refund(brand, order_id, refund.refund_id)
+        return Change(order_id, _with(standing, over), tuple(over), again=again)
     refunds = (*standing.refunds, refund)
     for name in ("commission_fen", "amount_fen"):
         back = sum(getattr(each, name) for each in refunds)
         if back > sale[name]:
             detail = f"refund_id {refund.refund_id}: {back} of {sale[name]} {name} would be given back"
             return Change(order_id, standing, refused=("refund_over_sale", detail))
-    based, over = identity("base", brand, order_id), identity("overlay", brand, order_id)
-    carried = dict(inputs) | {
-        "of": [based, over],
-        "refunds": [[each.refund_id, each.commission_fen] for each in refunds],
-        "refunded_fen": [each.amount_fen for each in refunds],
-    }
+    drafts = _reversals(page, inputs, refunds, standing, at_ms)
+    return Change(order_id, _with(standing, drafts), tuple(drafts))
+
+
+def holds(standing: Standing, inputs: Inputs) -> str | None:
+    """Who does not hold what they are entitled to of what remains of a sale; None if everybody does."""
+    left = inputs["order"]["commission_fen"] - sum(each.commission_fen for each in standing.refunds)
+    entitled = {(share.role, share.party): share.fen for share in shared(inputs, left)}
+    held: dict[tuple[str, str], int] = defaultdict(int)
+    for _, role, party, fen in standing.held:
+        held[role, party] += fen
+    for role, party in sorted({**entitled, **held}):
+        has, should = held.get((role, party), 0), entitled.get((role, party), 0)
+        if has != should:
+            return f"{party} ({role}) has {has} fen, not {should}"
+    return None
+
+
+def _reversals(
+    page: Page, inputs: Inputs, refunds: Sequence[Refund], standing: Standing, at_ms: int
+) -> list[Draft]:
+    """Of the base and of the split, for the last of the refunds; ``standing``: before it."""
+    order_id, brand = inputs["order"]["order_id"], page.brand
+    carried = _carried(brand, inputs, refunds)
+    based, over = carried["of"]
     about = _About(page, order_id, at_ms, str(inputs["terms"]["version"]))
-    cause = (brand, order_id, refund.refund_id)
+    cause = (brand, order_id, refunds[-1].refund_id)
     drafts = [about.post("reversal", carried, (*cause, "base"), reverses=based)]
     carried |= {"held": [list(row) for row in standing.held], "vested": bool(standing.vested)}
     if lines := LINES["reversal"](carried):
         drafts.append(about.post("reversal", carried, (*cause, "overlay"), lines=lines, reverses=over))
-    return Change(order_id, _with(standing, drafts), tuple(drafts))
+    return drafts
+
+
+def _carried(brand: str, inputs: Inputs, refunds: Sequence[Refund]) -> dict[str, Any]:
+    """What the reversal of the base says beside the inputs of the sale."""
+    order_id = inputs["order"]["order_id"]
+    return dict(inputs) | {
+        "of": [identity("base", brand, order_id), identity("overlay", brand, order_id)],
+        "refunds": [[each.refund_id, each.commission_fen] for each in refunds],
+        "refunded_fen": [each.amount_fen for each in refunds],
+    }
+
+
+def _lost_split(page: Page, standing: Standing, inputs: Inputs, at_ms: int) -> list[Draft]:
+    """The reversal of the split of the last refund, if of its two the book has that of the base alone."""
+    if not holds(standing, inputs):
+        return []
+    held = defaultdict(int, {(where, role, party): fen for where, role, party, fen in standing.held})
+    for line in LINES["reversal"](_carried(page.brand, inputs, standing.refunds)):
+        if line.account != COMMISSION:
+            held[line.account, line.role, line.party] -= line.fen
+    rows = tuple((*place, fen) for place, fen in sorted(held.items()) if fen)
+    before = replace(standing, held=rows, refunds=standing.refunds[:-1])
+    if holds(before, inputs):
+        return []  # something else is missing
+    return _reversals(page, inputs, standing.refunds, before, at_ms)[1:]
 
 
 def park(order_id: str, standing: Standing, parked: Parked) -> Change:
