@@ -207,7 +207,10 @@ class Ledger:
 
     async def _pages(self, brands: Iterable[str]) -> dict[str, Page]:
         heads = await self.money.heads(sorted(brands))
-        return {brand: Page(brand, head.since, self.offset_h(brand)) for brand, head in heads.items()}
+        return {
+            brand: Page(brand, head.since, self.offset_h(brand), partial(self.reference.same_member, brand))
+            for brand, head in heads.items()
+        }
 
     def offset_h(self, brand: str) -> int:
         """By whose clock the days of a brand's book begin."""
@@ -344,10 +347,7 @@ def _given_back(
 ) -> Change:
     if not standing.digest:
         return park(order.order_id, standing, parked_of(order, record))
-    if order.member_id != inputs["order"]["member_id"]:
-        what = f"member_id: order {order.order_id} was sold to somebody else"
-        return Change(order.order_id, standing, refused=("conflict", what))
-    return give_back(page, standing, inputs, _refund_of(order), order.occurred_at_ms)
+    return give_back(page, standing, inputs, _refund_of(order), order.occurred_at_ms, order.member_id)
 
 
 def parked_of(order: Order, record: Record) -> Parked:

@@ -19,6 +19,7 @@ from tests.ledger_world import (
 )
 from tests.lifecycle_world import TOML, policy
 from topics.catalog import COMMISSIONS, GUIDES, ORDERS
+from topics.members import Member
 
 
 @pytest.fixture(scope="module")
@@ -397,6 +398,34 @@ def test_f65_refunds_whose_sale_does_not_come_are_set_aside_in_the_end(server):
         await world.days(0.2)
         assert world.dead_letters() == ["refund_without_sale"]
         assert world.log["dead-letters"][0].value == world.log[ORDERS.name][0].value
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_f65_a_refund_of_somebody_else_is_refused_before_its_order_and_after_it(server, before):
+    async def story(world):
+        events = [refund("r", 400, member_id="zz"), sale()]
+        await world.put(*(events if before else reversed(events)))
+        assert world.balances("pending") == OF_1000
+        assert world.dead_letters() == ["conflict"]
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_refund_under_the_id_that_the_member_was_merged_into_is_taken(server, before):
+    async def story(world):
+        await world.put(
+            Member(member_id="m", brand="b", version=1, merged_into="m2"),
+            Member(member_id="m2", brand="b", version=1, merged_into="m3"),
+            Member(member_id="m3", brand="b", version=1, merged_into="m"),  # a circle ends
+        )
+        events = [refund("r", 400, member_id="m3"), sale()]
+        await world.put(*(events if before else reversed(events)))
+        assert sum(world.balances("pending").values()) == 600
+        assert world.dead_letters() == []
 
     book_of(server, story)
 

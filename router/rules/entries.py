@@ -83,7 +83,7 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     drafts += over
     made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
     for parked in standing.parked:
-        back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms)
+        back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms, parked.member_id)
         bad = ((parked, *back.refused),) if back.refused else ()
         made = Change(
             order_id, back.standing, made.postings + back.postings, inputs, parked=made.parked + bad
@@ -91,14 +91,21 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     return Change(order_id, replace(made.standing, parked=()), made.postings, inputs, parked=made.parked)
 
 
-def give_back(page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int) -> Change:
+def give_back(  # noqa: PLR0913, PLR0917 - where and to what, then the refund as it was told
+    page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int, member_id: str
+) -> Change:
     """A part of a sale that is in the book is given back: one reversal of the base, one of the split.
+
+    Whether it came before the sale or after it, it has to be of the member who bought.
 
     Raises:
         ValueError: naming the field of the inputs that is wrong.
 
     """
     sale, order_id, brand = inputs["order"], inputs["order"]["order_id"], page.brand
+    if not page.same(member_id, sale["member_id"]):
+        detail = f"member_id: order {order_id} was sold to somebody else"
+        return Change(order_id, standing, refused=("conflict", detail))
     known = {each.refund_id: each for each in standing.refunds}
     if (before := known.get(refund.refund_id)) is not None:
         if before != refund:
