@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from router.local import EmbeddedRedis
+from router.rules.standing import PARKED_MAX
 from tests.ledger_world import (
     BEGIN_MS,
     DAY_MS,
@@ -426,6 +427,43 @@ def test_a_refund_under_the_id_that_the_member_was_merged_into_is_taken(server, 
         await world.put(*(events if before else reversed(events)))
         assert sum(world.balances("pending").values()) == 600
         assert world.dead_letters() == []
+
+    book_of(server, story)
+
+
+def test_only_so_many_refunds_wait_for_an_order_and_the_sale_is_taken_whatever_waits(server):
+    async def story(world):
+        await world.put(*(refund(f"r{n}", 1) for n in range(PARKED_MAX + 2)))
+        assert world.dead_letters() == ["refund_without_sale"] * 2
+        assert await world.differences() == ({}, [])
+        await world.put(refund("r0", 1))  # one that waits already
+        assert len(world.dead_letters()) == 2
+        await world.put(sale())
+        assert sum(world.balances("pending").values()) == 1000 - PARKED_MAX
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_a_refund_of_nothing_is_none(server):
+    async def story(world):
+        await world.put(sale())
+        nothing = world.encoded(refund("r", 3, amount_fen=3)).replace(b'fen":3', b'fen":0')
+        world._append(ORDERS.name, b"m", nothing)
+        await world.settle()
+        assert world.dead_letters() == ["invalid"]
+        assert world.balances("pending") == OF_1000
+
+    book_of(server, story)
+
+
+def test_an_order_has_only_so_many_refunds(server, monkeypatch):
+    monkeypatch.setattr("router.rules.entries.REFUNDS_MAX", 3)
+
+    async def story(world):
+        await world.put(*(refund(f"r{n}", 1) for n in range(4)), sale(), refund("late", 1))
+        assert world.dead_letters() == ["refund_over_sale"] * 2
+        assert sum(world.balances("pending").values()) == 997
 
     book_of(server, story)
 

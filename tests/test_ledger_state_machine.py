@@ -98,7 +98,7 @@ class Money(RuleBasedStateMachine):
         for refund_id, (part, _) in self.parked.pop(name, {}).items():
             self._take(order, refund_id, part)
 
-    @rule(name=ORDER_NAMES, refund_id=REFUND_NAMES, fen=st.integers(0, 40) | st.integers(0, 10_000))
+    @rule(name=ORDER_NAMES, refund_id=REFUND_NAMES, fen=st.integers(1, 40) | st.integers(1, 10_000))
     def give_back(self, name, refund_id, fen):
         event = refund(refund_id, fen, name, amount_fen=fen, occurred_at_ms=self.now)
         self.do(self.world.put(event))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from router.rules.entitlement import Share, base, shared
+from router.rules.evidence import REFUNDS_MAX
 from router.rules.postings import (
     ACCOUNTS,
     COMMISSION,
@@ -23,11 +24,13 @@ from router.rules.postings import (
     Draft,
     Page,
     Seal,
+    TooLargeError,
     drafted,
     identity,
     month_after,
 )
 from router.rules.standing import (
+    PARKED_MAX,
     UNKNOWN,
     Parked,
     Refund,
@@ -38,7 +41,9 @@ from router.rules.standing import (
 )
 from topics.commissions import LedgerCommand, Posting, PostingKind, PostingLine
 
-Reason = Literal["conflict", "refund_over_sale", "refund_without_sale", "command_refused", "unknown"]
+Reason = Literal[
+    "conflict", "refund_over_sale", "refund_without_sale", "command_refused", "too_large", "unknown"
+]
 Inputs = Mapping[str, Any]
 Lines = tuple[PostingLine, ...]
 
@@ -83,7 +88,12 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     drafts += over
     made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
     for parked in standing.parked:
-        back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms, parked.member_id)
+        try:
+            back = give_back(
+                page, made.standing, inputs, parked.refund, parked.occurred_at_ms, parked.member_id
+            )
+        except TooLargeError as error:  # the sale is good, whatever waited for it
+            back = Change(order_id, made.standing, refused=("too_large", str(error)))
         bad = ((parked, *back.refused),) if back.refused else ()
         made = Change(
             order_id, back.standing, made.postings + back.postings, inputs, parked=made.parked + bad
@@ -115,6 +125,9 @@ def give_back(  # noqa: PLR0913, PLR0917 - where and to what, then the refund as
         again = _ids_of_refund(brand, order_id, refund.refund_id)
         return Change(order_id, _with(standing, over), tuple(over), again=again)
     refunds = (*standing.refunds, refund)
+    if len(refunds) > REFUNDS_MAX:
+        detail = f"refund_id {refund.refund_id}: order {order_id} has {REFUNDS_MAX} refunds already"
+        return Change(order_id, standing, refused=("refund_over_sale", detail))
     for name in ("commission_fen", "amount_fen"):
         back = sum(getattr(each, name) for each in refunds)
         if back > sale[name]:
@@ -183,6 +196,9 @@ def park(order_id: str, standing: Standing, parked: Parked) -> Change:
     """A refund came before its order: it waits there."""
     refund = parked.refund
     known = {each.refund.refund_id: each.refund for each in standing.parked}
+    if refund.refund_id not in known and len(known) >= PARKED_MAX:
+        detail = f"order {order_id} has not come, and {PARKED_MAX} refunds wait for it already"
+        return Change(order_id, standing, refused=("refund_without_sale", detail))
     if refund.refund_id not in known:
         return Change(order_id, replace(standing, parked=(*standing.parked, parked)))
     refused: tuple[Reason, str] = ("conflict", _other(refund))

@@ -21,6 +21,8 @@ from topics.orders import Order
 
 #: How long a refund waits for its order: as long as an order may be late.
 PARK_MS = AGE_MAX_MS
+#: How many refunds may wait for one order: each waits with the record that it came in.
+PARKED_MAX = 16
 #: What of an order is frozen on its postings.
 SALE_FIELDS = (
     "order_id",
