@@ -39,11 +39,10 @@ from router.rules.entries import (
 )
 from router.rules.intake import Record, Refusal, decoded
 from router.rules.postings import Page, TooLargeError, month, sealed
-from router.rules.standing import Parked, Refund, Standing, read, sale_of, text_of
+from router.rules.standing import Parked, Refund, Standing, read, said, sale_of, text_of
 from router.state import keys
 from router.state.money import Held, Money, Whose, Write
-from topics.codec import decode
-from topics.commissions import LedgerCommand, Posting
+from topics.commissions import LedgerCommand
 from topics.orders import Order
 
 #: How often it is decided anew because somebody else has posted for the same order meanwhile.
@@ -296,14 +295,14 @@ class Ledger:
             skip += len(names) - done.changed
 
     async def dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
-        """Freeze an order that one of its postings names, or let it go on."""
-        order_id = command.order_id
-        if command.posting_id is not None:
-            [value] = await self.money.stored([(command.brand, command.posting_id)])
-            order_id = order_id if value is None else decode(Posting, value).order_id
-        if order_id is None:
-            what = "posting_id: is no posting of an order that is known; an older one needs its order_id"
-            return [Refusal(record, "unknown", what)]
+        """Freeze an order, or let it go on; which one the command says itself, so all who read it agree."""
+        told = said([command])
+        if not told:
+            what = (
+                "order_id: is required, a posting alone is forgotten or not yet known by some who read this"
+            )
+            return [_refused(record, what)]
+        [order_id] = told
         decide = partial(_frozen, order_id, frozen=command.kind == "dispute")
         return (await self.carry([Ask(command.brand, order_id, record, decide)])).refusals
 

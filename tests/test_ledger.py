@@ -6,6 +6,8 @@ import orjson
 import pytest
 
 from router.local import EmbeddedRedis
+from router.rules.extract import Extract
+from router.rules.postings import identity
 from router.rules.standing import PARKED_MAX
 from tests.ledger_world import (
     BEGIN_MS,
@@ -19,7 +21,7 @@ from tests.ledger_world import (
     sale,
 )
 from tests.lifecycle_world import TOML, policy
-from topics.catalog import COMMISSIONS, GUIDES, ORDERS
+from topics.catalog import COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS
 from topics.members import Member
 
 
@@ -316,7 +318,7 @@ def test_an_adjustment_that_is_none_is_refused(server, lines):
 def test_a_dispute_freezes_its_posting_alone_until_it_is_released(server):
     async def story(world):
         await world.put(sale(), sale("p", 500))
-        await world.command("dispute", posting_id=world.postings("overlay")[0]["posting_id"])
+        await world.command("dispute", order_id="o")
         await world.days(8)
         await world.command("close", period=PERIOD)
         await world.command("pay", period=PERIOD)
@@ -338,7 +340,28 @@ def test_a_dispute_about_nothing_is_told_so(server):
     async def story(world):
         await world.command("dispute", posting_id="b000")
         await world.command("dispute")
-        assert world.dead_letters() == ["unknown"] * 2
+        assert world.dead_letters() == ["command_refused"] * 2
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_dispute_that_names_a_posting_alone_is_refused_by_all_who_read_it(server, known):
+    async def story(world):
+        disputed = {"posting_id": identity("base", "b", "o")}
+        if not known:
+            await world.command("dispute", **disputed)
+        await world.put(sale())
+        if known:
+            await world.command("dispute", **disputed)
+        assert world.dead_letters() == ["command_refused"]
+        assert await world.differences() == ({}, [])
+        book = Extract("b")
+        for record in world.log[COMMISSIONS.name]:
+            book.posting(record.value)
+        for record in world.log[LEDGER_COMMANDS.name]:
+            book.command(record.value)
+        assert book.disputes == {}
 
     book_of(server, story)
 

@@ -120,10 +120,13 @@ class Money(RuleBasedStateMachine):
     @rule(first=st.integers(0, 30))
     def orders_again(self, first):
         """Whoever was refused is refused again; nothing else changes."""
-        before = self.world.dead_letters()
+        before = self._told()
         self.do(self.world.again(ORDERS, first))
         self.do(self.world.tick())  # who waited in vain is told so again
-        self.refused += len(self.world.dead_letters()) - len(before)
+        self.refused += len(self._told()) - len(before)
+
+    def _told(self):
+        return [reason for reason in self.world.dead_letters() if reason != "refund_without_sale"]
 
     @rule(count=st.sampled_from([0, 1, 4, 8, 31]))
     def wait(self, count):
@@ -214,7 +217,7 @@ class Money(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_of_what_was_refused(self):
-        told = [reason for reason in self.world.dead_letters() if reason != "refund_without_sale"]
+        told = self._told()
         assert len(told) >= self.refused
         assert set(told) <= {"conflict", "refund_over_sale", "command_refused", "unknown"}
 
