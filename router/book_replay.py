@@ -14,7 +14,7 @@ from router.ledger import parked_of
 from router.rules.book import Book, Fault, Ledger
 from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Record, decoded
-from router.rules.standing import UNKNOWN, Parked, text_of
+from router.rules.standing import PARKED_MAX, UNKNOWN, Parked, text_of
 from router.state import keys
 from topics.catalog import COMMISSIONS, LEDGER_COMMANDS, ORDERS, Topic
 from topics.commissions import LedgerCommand
@@ -48,7 +48,8 @@ class BookReplay:
         waiting = self._refunds[order.brand, order.order_id]
         for late in [name for name, each in waiting.items() if each.until_ms <= record.timestamp]:
             del waiting[late]  # it was told by then that no order came
-        waiting.setdefault(order.refund_id or "", parked_of(order, record))
+        if len(waiting) < PARKED_MAX:
+            waiting.setdefault(order.refund_id or "", parked_of(order, record))
 
     @property
     def ledgers(self) -> dict[str, Ledger]:

@@ -40,11 +40,10 @@ from router.rules.entries import (
 )
 from router.rules.intake import Record, Refusal, RefusalReason, decoded
 from router.rules.postings import Page, TooLargeError, month, sealed
-from router.rules.standing import Parked, Refund, Standing, read, sale_of, text_of
+from router.rules.standing import Parked, Refund, Standing, read, said, sale_of, text_of
 from router.state import keys
 from router.state.money import Held, Money, Whose, Write
-from topics.codec import decode
-from topics.commissions import LedgerCommand, Posting
+from topics.commissions import LedgerCommand
 from topics.orders import Order
 
 #: How often it is decided anew because somebody else has posted for the same order meanwhile.
@@ -219,7 +218,10 @@ class Ledger:
 
     async def _pages(self, brands: Iterable[str]) -> dict[str, Page]:
         heads = await self.money.heads(sorted(brands))
-        return {brand: Page(brand, head.since, self.offset_h(brand)) for brand, head in heads.items()}
+        return {
+            brand: Page(brand, head.since, self.offset_h(brand), partial(self.reference.same_member, brand))
+            for brand, head in heads.items()
+        }
 
     def offset_h(self, brand: str) -> int:
         """By whose clock the days of a brand's book begin."""
@@ -314,14 +316,14 @@ class Ledger:
         return refusals
 
     async def dispute(self, command: LedgerCommand, record: Record) -> list[Refusal]:
-        """Freeze an order that one of its postings names, or let it go on."""
-        order_id = command.order_id
-        if command.posting_id is not None:
-            [value] = await self.money.stored([(command.brand, command.posting_id)])
-            order_id = order_id if value is None else decode(Posting, value).order_id
-        if order_id is None:
-            what = "posting_id: is no posting of an order that is known; an older one needs its order_id"
-            return [Refusal(record, "unknown", what)]
+        """Freeze an order, or let it go on; which one the command says itself, so all who read it agree."""
+        told = said([command])
+        if not told:
+            what = (
+                "order_id: is required, a posting alone is forgotten or not yet known by some who read this"
+            )
+            return [_refused(record, what)]
+        [order_id] = told
         decide = partial(_frozen, order_id, frozen=command.kind == "dispute")
         return (await self.carry([Ask(command.brand, order_id, record, decide)])).refusals
 
@@ -365,10 +367,7 @@ def _given_back(
 ) -> Change:
     if not standing.digest:
         return park(order.order_id, standing, parked_of(order, record))
-    if order.member_id != inputs["order"]["member_id"]:
-        what = f"member_id: order {order.order_id} was sold to somebody else"
-        return Change(order.order_id, standing, refused=("conflict", what))
-    return give_back(page, standing, inputs, _refund_of(order), order.occurred_at_ms)
+    return give_back(page, standing, inputs, _refund_of(order), order.occurred_at_ms, order.member_id)
 
 
 def parked_of(order: Order, record: Record) -> Parked:

@@ -375,6 +375,20 @@ class Reference:
         member = self._events[MEMBERS.name].get(f"{brand}/{member_id}")
         return () if member is None else tuple(member.flags)
 
+    def same_member(self, brand: str, one: str, other: str) -> bool:
+        """Whether two ids are of one member, as the group has merged them."""
+        return one == other or bool(self._names(brand, one) & self._names(brand, other))
+
+    def _names(self, brand: str, member_id: str) -> set[str]:
+        """The member's id, what it was merged into, what that was merged into, and so on."""
+        names: set[str] = set()
+        name: str | None = member_id
+        while name is not None and name not in names:
+            names.add(name)
+            member = self._events[MEMBERS.name].get(f"{brand}/{name}")
+            name = None if member is None else member.merged_into
+        return names
+
     def delegation(self, brand: str, guide_id: str) -> Delegation | None:
         """The team that runs a guide's members at some time."""
         return self._delegates.get(f"{brand}/{guide_id}")

@@ -17,8 +17,8 @@ from router.rules.touches import Touched, remind_ms, touched
 from router.state import keys
 from router.state.members import (
     CONTACTS_MAX,
-    DEEDS_MAX,
     GUIDES_MAX,
+    NEWEST,
     ORIGINS_MAX,
     TRACK_MAX,
     Member,
@@ -112,6 +112,11 @@ class Replay:
             return None if may_be_missing(key, wanted) else "is missing"
         if isinstance(wanted, str) or isinstance(held, str):
             return None if held == wanted else f"is {held!r}, should be {wanted!r}"
+        if keys.is_of_origins(key):  # who was first may be older than the log: nothing in it changes that
+            merged: dict[str, Any] = dict(held)
+            for entry, at_ms in wanted.items():
+                _note_first(merged, entry, at_ms)
+            return None if merged == held else f"is {held!r:.200}, should be {merged!r:.200}"
         for name in sorted({*wanted, *held}):
             agree = books_agree if keys.is_of_money(key) else _agree
             if not agree(key, name, wanted.get(name), held.get(name)):
@@ -145,8 +150,11 @@ class Replay:
 
     def _deeds(self, deeds: Iterable[Deed]) -> None:
         for deed in deeds:
-            key = (keys.origins if deed.origin else keys.deeds)(deed.brand, deed.member_id)
-            _note(self._hash(key), deed.entry, deed.at_ms, ORIGINS_MAX if deed.origin else DEEDS_MAX)
+            if deed.track == "origin":
+                _note_first(self._hash(keys.origins(deed.brand, deed.member_id)), deed.entry, deed.at_ms)
+                continue
+            key_of, most = NEWEST[deed.track]
+            _note(self._hash(key_of(deed.brand, deed.member_id)), deed.entry, deed.at_ms, most)
 
     def _project(self, record: Record) -> None:
         try:
@@ -228,6 +236,17 @@ def _note(scores: dict[str, int], name: str, at_ms: int, most: int, kept: str = 
     scores[name] = max(at_ms, scores.get(name, 0))
     if len(scores) > most:
         del scores[min((name for name in scores if name != kept), key=lambda name: (scores[name], name))]
+
+
+def _note_first(scores: dict[str, int], entry: str, at_ms: int) -> None:
+    """Note when a party brought somebody: of each the first time is kept, and the earliest parties."""
+    scores[entry] = min(at_ms, scores.get(entry, at_ms))
+    seen: set[str] = set()
+    for name in sorted(scores, key=lambda name: (scores[name], name)):
+        party = name.split("|", 2)[2]
+        if party in seen or len(seen) == ORIGINS_MAX:
+            del scores[name]
+        seen.add(party)
 
 
 def _agree(key: str, name: str, wanted: Any, held: Any) -> bool:  # noqa: ANN401 - bytes or a score, or None

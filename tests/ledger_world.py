@@ -50,7 +50,7 @@ class LedgerWorld(LifecycleWorld):
         self.scripts = scripts
         self.money = Money(scripts)
         self.ledger = self.another_ledger()
-        tracking = Tracking(self.arbiter.members)
+        self.tracking = tracking = Tracking(self.arbiter.members)
         self.work |= {
             BINDINGS.name: tracking.bind,
             TOUCHES.name: tracking.touch,
@@ -73,10 +73,15 @@ class LedgerWorld(LifecycleWorld):
                 expected.feed(topic, self.log[topic.name])
             expected.next_group()
         expected.finish(self.arbiter.now)
-        wrong = await differences(expected, self.scripts, lambda *_: None)
+        self.wrong = wrong = await differences(expected, self.scripts, lambda *_: None)
         if mend:
             await repair(expected, wrong, self.scripts, lambda *_: None)
         return {name: what for name, what in wrong.items() if "/money}" in name}, expected.books.faults
+
+    async def origins_differ(self):
+        """The keys of who brought members in which Redis is not what the log says."""
+        await self.differences()
+        return {key: what for key, what in self.wrong.items() if "}:origins:" in key or "}:shares:" in key}
 
     def another_ledger(self):
         gathering = Gathering(self.arbiter.members, self.reference)

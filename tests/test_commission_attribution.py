@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.rules.attribution import attribute
-from router.rules.entitlement import base, idle_income, shared
+from router.rules.entitlement import base, idle_income, shared, without
 from router.rules.evidence import inputs_of
 from tests.commission_world import ago, proof, sale
 
@@ -230,9 +230,25 @@ def test_income_without_action_is_what_went_to_owners_who_did_nothing():
 def test_the_reasons_can_be_read():
     inputs = sale(BOUND, proof("visit", "g2"), served_by="g2", store_id="s1", fen=1000)
     assert {share.why for share in shared(inputs, 1000)} == {
-        "g2 served order o1, met the member in the store (visit-g2): 77.73 % by rule default.",
-        "g1 is bound to the member (binding-g1): 8.64 % by rule default.",
-        "order o1 is of the store: 8.64 % by rule default.",
-        "boss manages store s1: 2.50 % by rule default.",
-        "vice manages store s1: 2.50 % by rule default.",
+        f"{SERVED}: 77.73 % {BY} (3000 server + 1500 visit {OF}).",
+        f"g1 is bound to the member (binding-g1): 8.64 % {BY} (500 owner {OF}).",
+        f"order o1 is of the store: 8.64 % {BY} (500 store {OF}).",
+        f"boss manages store s1: 2.50 % {BY} (150 manager {OF}).",
+        f"vice manages store s1: 2.50 % {BY} (150 manager {OF}).",
+    }
+
+
+SERVED = "g2 served order o1, met the member in the store (visit-g2)"
+BY, OF = "by rule default", "of 5800, then floors, caps and what was agreed"
+
+
+def test_who_has_a_role_but_no_part_is_told_why():
+    inputs = sale(BOUND, served_by="g2", store_id="s1", rule={"name": "all", "kind": "winner_served"})
+    assert {(share.role, share.party, share.fen, share.why) for share in without(inputs)} >= {
+        (
+            "owner",
+            "g1",
+            0,
+            "g1 is bound to the member (binding-g1): nothing by rule all, which has no weight for it.",
+        ),
     }

@@ -79,6 +79,16 @@ def test_show_tells_where_the_money_lies_and_why_it_is_not_paid(desk, order_id, 
     assert why in desk.run("show", order_id)
 
 
+def test_show_tells_what_a_part_is_made_of_who_has_none_and_what_each_posting_moved(desk):
+    said = desk.run("show", "frozen")
+    assert "number  posting" in said
+    assert "times are UTC, a period is a month by the clock of the book" in said
+    [overlay] = [line for line in said.splitlines() if "  overlay  " in line]
+    assert "from g1 to " in overlay
+    base = [line for line in said.splitlines() if "  base  " in line]
+    assert "from group to g1" in base[0]
+
+
 def test_show_tells_a_dispute_with_its_reason(desk):
     assert "frozen: disputed by ann on" in (said := desk.run("show", "frozen"))
     assert "who served?" in said

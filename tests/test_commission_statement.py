@@ -141,7 +141,14 @@ def test_income_without_action_is_what_remains_of_it_after_refunds_to_the_fen():
         inputs = inputs_with(proof("binding", "g1", 100), rule=rule, served_by="g2", store_id="s1", fen=fen,
                              order_id=f"o{fen}", base_order=["owner"])  # fmt: skip
         sold = sell(page, UNKNOWN, inputs)
-        back = give_back(page, sold.standing, inputs, Refund("r", 2, 20), inputs["order"]["occurred_at_ms"])
+        back = give_back(
+            page,
+            sold.standing,
+            inputs,
+            Refund("r", 2, 20),
+            inputs["order"]["occurred_at_ms"],
+            inputs["order"]["member_id"],
+        )
         drafts += [*sold.postings, *back.postings]
         remaining += sum(each.fen for each in shared(inputs, fen - 2) if each.party == "g1")
     book = book_with(*drafts)

@@ -6,6 +6,9 @@ import orjson
 import pytest
 
 from router.local import EmbeddedRedis
+from router.rules.extract import Extract
+from router.rules.postings import identity
+from router.rules.standing import PARKED_MAX
 from router.state import keys
 from tests.ledger_world import (
     BEGIN_MS,
@@ -21,6 +24,7 @@ from tests.ledger_world import (
 )
 from tests.lifecycle_world import TOML, policy
 from topics.catalog import COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS
+from topics.members import Member
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +433,7 @@ def test_m8_a_debt_is_cleared_from_what_is_settled_up_to_the_debt(server):
 def test_a_dispute_freezes_its_posting_alone_until_it_is_released(server):
     async def story(world):
         await world.put(sale(), sale("p", 500))
-        await world.command("dispute", posting_id=world.postings("overlay")[0]["posting_id"])
+        await world.command("dispute", order_id="o")
         await world.days(8)
         await world.command("close", period=PERIOD)
         await world.command("pay", period=PERIOD)
@@ -451,7 +455,28 @@ def test_a_dispute_about_nothing_is_told_so(server):
     async def story(world):
         await world.command("dispute", posting_id="b000")
         await world.command("dispute")
-        assert world.dead_letters() == ["unknown"] * 2
+        assert world.dead_letters() == ["command_refused"] * 2
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_dispute_that_names_a_posting_alone_is_refused_by_all_who_read_it(server, known):
+    async def story(world):
+        disputed = {"posting_id": identity("base", "b", "o")}
+        if not known:
+            await world.command("dispute", **disputed)
+        await world.put(sale())
+        if known:
+            await world.command("dispute", **disputed)
+        assert world.dead_letters() == ["command_refused"]
+        assert await world.differences() == ({}, [])
+        book = Extract("b")
+        for record in world.log[COMMISSIONS.name]:
+            book.posting(record.value)
+        for record in world.log[LEDGER_COMMANDS.name]:
+            book.command(record.value)
+        assert book.disputes == {}
 
     book_of(server, story)
 
@@ -512,6 +537,71 @@ def test_f65_refunds_whose_sale_does_not_come_are_set_aside_in_the_end(server):
         await world.days(0.2)
         assert world.dead_letters() == ["refund_without_sale"]
         assert world.log["dead-letters"][0].value == world.log[ORDERS.name][0].value
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_f65_a_refund_of_somebody_else_is_refused_before_its_order_and_after_it(server, before):
+    async def story(world):
+        events = [refund("r", 400, member_id="zz"), sale()]
+        await world.put(*(events if before else reversed(events)))
+        assert world.balances("pending") == OF_1000
+        assert world.dead_letters() == ["conflict"]
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_refund_under_the_id_that_the_member_was_merged_into_is_taken(server, before):
+    async def story(world):
+        await world.put(
+            Member(member_id="m", brand="b", version=1, merged_into="m2"),
+            Member(member_id="m2", brand="b", version=1, merged_into="m3"),
+            Member(member_id="m3", brand="b", version=1, merged_into="m"),  # a circle ends
+        )
+        events = [refund("r", 400, member_id="m3"), sale()]
+        await world.put(*(events if before else reversed(events)))
+        assert sum(world.balances("pending").values()) == 600
+        assert world.dead_letters() == []
+
+    book_of(server, story)
+
+
+def test_only_so_many_refunds_wait_for_an_order_and_the_sale_is_taken_whatever_waits(server):
+    async def story(world):
+        await world.put(*(refund(f"r{n}", 1) for n in range(PARKED_MAX + 2)))
+        assert world.dead_letters() == ["refund_without_sale"] * 2
+        assert await world.differences() == ({}, [])
+        await world.put(refund("r0", 1))  # one that waits already
+        assert len(world.dead_letters()) == 2
+        await world.put(sale())
+        assert sum(world.balances("pending").values()) == 1000 - PARKED_MAX
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_a_refund_of_nothing_is_none(server):
+    async def story(world):
+        await world.put(sale())
+        nothing = world.encoded(refund("r", 3, amount_fen=3)).replace(b'fen":3', b'fen":0')
+        world._append(ORDERS.name, b"m", nothing)
+        await world.settle()
+        assert world.dead_letters() == ["invalid"]
+        assert world.balances("pending") == OF_1000
+
+    book_of(server, story)
+
+
+def test_an_order_has_only_so_many_refunds(server, monkeypatch):
+    monkeypatch.setattr("router.rules.entries.REFUNDS_MAX", 3)
+
+    async def story(world):
+        await world.put(*(refund(f"r{n}", 1) for n in range(4)), sale(), refund("late", 1))
+        assert world.dead_letters() == ["refund_over_sale"] * 2
+        assert sum(world.balances("pending").values()) == 997
 
     book_of(server, story)
 

@@ -13,7 +13,7 @@ from router.book_recovery import BookRecovery
 from router.errors import EffectError, OutageError, StateLostError
 from router.local import EmbeddedRedis
 from router.rules.entries import Change, sell
-from router.rules.postings import Page, numbered
+from router.rules.postings import Page, identity, numbered
 from router.rules.standing import UNKNOWN
 from router.state import keys
 from router.state.money import Money, Write
@@ -435,6 +435,39 @@ def test_a_base_whose_overlay_was_lost_gets_it_when_the_order_comes_again(server
         await recovered(world, lost=True)
         await world.again(ORDERS)
         assert world.balances("pending") == OF_1000
+
+    book_of(server, story)
+
+
+def test_a_reversal_whose_split_was_lost_gets_it_when_the_refund_comes_again(server):
+    async def story(world):
+        await world.put(sale(), refund("q", 100), refund("r", 400))
+        whole = world.balances("pending")
+        published, _ = world.postings(), world.log[COMMISSIONS.name].pop()
+        await world.redis.delete(*await world.redis.keys("lr:{b/money}:*"))
+        await recovered(world, lost=True)
+        assert [fault.posting_id for fault in world.audit().faults] == [identity("base", "b", "o")]
+        for _ in range(2):
+            await world.again(ORDERS)
+            assert world.balances("pending") == whole
+        assert world.postings() == published
+        assert world.dead_letters() == []
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+def test_an_order_whose_last_split_is_not_in_the_book_is_named(server):
+    async def story(world):
+        await world.put(sale())
+        await world.put(sale("p"), refund("r", 400, "p"))
+        log = world.log[COMMISSIONS.name]
+        for order_id, left in (("o", [*log[:1], *log[2:]]), ("p", log[:-1])):
+            world.log[COMMISSIONS.name] = left
+            wanted = (identity("base", "b", order_id), f"order {order_id} is not whole")
+            assert wanted in {(each.posting_id, each.what.partition(":")[0]) for each in world.audit().faults}
+        world.log[COMMISSIONS.name] = log
+        assert world.audit().faults == []
 
     book_of(server, story)
 

@@ -6,14 +6,17 @@ import pytest
 
 from router.local import EmbeddedRedis
 from router.rules.evidence import inputs_of
+from router.state.members import ORIGINS_MAX, SHARES_MAX
 from tests.ledger_world import BEGIN_MS, DAY_MS, book_of, refund, sale
 from tests.lifecycle_world import guide, lead, store
 from topics.bindings import Binding
-from topics.catalog import ORDERS
+from topics.catalog import ORDERS, TOUCHES
 from topics.fields import Source
 from topics.guides import Delegation
 from topics.members import Member
 from topics.touches import Touch
+
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
@@ -158,5 +161,31 @@ def test_the_origin_outlasts_everything_else_that_happens_to_the_member(server):
         inputs, told = frozen(world)
         assert "origin hotel" in told
         assert len(inputs["evidence"]) < 100
+
+    book_of(server, story)
+
+
+def test_who_first_brought_the_member_is_pushed_out_by_nobody_who_came_later(server):
+    async def story(world):
+        def came(name, at_ms, **source):
+            return touch(name, "view", at_ms=at_ms, source=Source(**source))
+
+        flat = came("first", BEGIN_MS - 40 * HOUR_MS, partner="flat")
+        rivals = [came(f"x{n}", BEGIN_MS - 39 * HOUR_MS + n, partner="rival") for n in range(33)]
+        crowd = [came(f"y{n}", BEGIN_MS - 38 * HOUR_MS + n, partner=f"p{n}") for n in range(40)]
+        shares = [came(f"z{n}", BEGIN_MS - 37 * HOUR_MS + n, sharer_id=f"m{n}") for n in range(40)]
+        await world.put(flat, *rivals, *crowd, *shares)
+        await world.again(TOUCHES)  # whatever comes again, in any order, ends at the same
+        await world.tracking.touch(list(reversed(world.log[TOUCHES.name])))
+        await world.put(sale())
+        evidence = frozen(world)[0]["evidence"]
+        origins = [(each["party"], each["id"]) for each in evidence if each["kind"] == "origin"]
+        assert origins[:2] == [("flat", "first"), ("rival", "x0")]
+        assert len(origins) == ORIGINS_MAX
+        sharers = [each["party"] for each in evidence if each["kind"] == "share"]
+        assert sharers == [f"m{n}" for n in range(40 - SHARES_MAX, 40)]  # of shares the last one counts
+        assert await world.origins_differ() == {}
+        world.log[TOUCHES.name] = world.log[TOUCHES.name][5:]  # the log forgets, Redis does not
+        assert await world.origins_differ() == {}
 
     book_of(server, story)

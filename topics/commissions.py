@@ -55,7 +55,10 @@ class Posting(Event, frozen=True):
 
 
 class LedgerCommand(Event, frozen=True):
-    """Identity: (brand, command, ``command_id``); ``vest`` comes from the router's own timer."""
+    """Identity: (brand, command, ``command_id``); ``vest`` comes from the router's own timer.
+
+    A dispute and its release name the order that is frozen; ``posting_id`` is for whoever reads them.
+    """
 
     command_id: Id
     brand: Id

@@ -37,6 +37,8 @@ class Order(Event, frozen=True):
     lines: Annotated[tuple[OrderLine, ...], Meta(max_length=256)] = ()
 
     def __post_init__(self) -> None:
-        """A refund needs an identity of its own: an order may be refunded in parts."""
+        """A refund has an identity of its own, an order may be refunded in parts; it gives something back."""
         if self.status == "refunded" and self.refund_id is None:
             raise ValueError("refund_id: is required when status is refunded")
+        if self.status == "refunded" and not self.amount_fen and not self.commission_fen:
+            raise ValueError("amount_fen: a refund of nothing is none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from router.commission.reading import Verified
@@ -62,7 +63,9 @@ def story(told: Story) -> list[str]:
     if told.dispute is not None:
         why = f": {told.dispute.reason}" if told.dispute.reason else ""
         out += [f"  frozen: disputed by {told.dispute.actor} on {date(told.dispute.at_ms)}{why}"]
-    out += ["postings", *_table(map(_entry, told.postings))]
+    head = ("number", "posting", "kind", "period", "at", "yuan", "")
+    out += ["postings; times are UTC, a period is a month by the clock of the book (ledger_utc_offset_h)"]
+    out += _table([head, *map(_entry, told.postings)])
     return [*map(plain, out), *(plain(f"WRONG: {fault}") for fault in told.faults)]
 
 
@@ -85,7 +88,14 @@ def _where(held: Balance) -> str:
 
 def _entry(each: Entry) -> tuple[str, ...]:
     moved = sum(line.fen for line in each.lines if line.fen > 0)
+    brought: Counter[str] = Counter()
+    for line in each.lines:
+        brought[line.party] += line.fen
+    givers, takers = (
+        ", ".join(sorted(party for party, fen in brought.items() if fen * sign > 0)) for sign in (-1, 1)
+    )
     notes = [
+        f"from {givers} to {takers}" if givers else "",
         f"reverses {each.reverses}" if each.reverses else "",
         f"by {each.actor}" if each.actor else "",
         f"checked by {each.checker}" if each.checker else "",

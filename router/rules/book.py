@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from router.rules.entitlement import check
-from router.rules.entries import LINES
+from router.rules.entries import LINES, holds
 from router.rules.postings import (
     COMMISSION,
     LETTERS,
@@ -25,7 +25,7 @@ from router.rules.postings import (
     moved_fen,
     sealed,
 )
-from router.rules.standing import UNKNOWN, Bumps, Standing, after, bumps, refunds_of
+from router.rules.standing import UNKNOWN, Bumps, Standing, after, bumps, refunds_of, said
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
 
@@ -72,7 +72,7 @@ class Book:
     utc_offset_h: Callable[[str], int]
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    _commands: list[LedgerCommand] = field(default_factory=list)
+    _commands: dict[str, list[LedgerCommand]] = field(default_factory=lambda: defaultdict(list))
 
     def take(self, value: bytes | None, place: str) -> None:
         """One record of ``commissions``; ``place`` names it where it cannot name itself."""
@@ -90,15 +90,16 @@ class Book:
 
     def command(self, command: LedgerCommand) -> None:
         """One record of ``ledger-commands``: disputes are nowhere else."""
-        self._commands.append(command)
+        self._commands[command.brand].append(command)
 
     def finish(self) -> None:
         """Work everything out and name every difference."""
         for brand, ledger in self.ledgers.items():
             self._finish(brand, ledger)
-        for command in self._commands:
-            if command.kind in {"dispute", "release"}:
-                _freeze(self.ledgers.setdefault(command.brand, Ledger()), command)
+        for brand, commands in self._commands.items():
+            standings = self.ledgers.setdefault(brand, Ledger()).standings
+            for name, last in said(commands).items():
+                standings[name] = replace(standings.get(name, UNKNOWN), frozen=last.kind == "dispute")
 
     def _finish(self, brand: str, ledger: Ledger) -> None:
         by_seq: dict[int, list[Posting]] = defaultdict(list)
@@ -118,6 +119,8 @@ class Book:
                     _add(added, bumps([posting], self.utc_offset_h(brand)))
                 except (AttributeError, TypeError, ValueError) as error:
                     self._note(brand, posting.posting_id, f"names no parties: {error}")
+        for name, standing in ledger.standings.items():
+            self._whole(brand, name, standing, ledger.inputs.get(name, {}))
         ledger.balances = added
         ledger.chains = {
             period: {f"{digest}|{fen}": seq for seq, digest, fen in entries}
@@ -155,6 +158,15 @@ class Book:
         except Exception as error:  # noqa: BLE001 - whatever a hostile posting raises, it is the posting's fault
             note(f"cannot be worked out from its inputs: {type(error).__name__}: {error}")
 
+    def _whole(self, brand: str, name: str, standing: Standing, inputs: dict[str, Any]) -> None:
+        """Everybody holds what they are entitled to, or a posting of the order is missing."""
+        try:
+            lacks = holds(standing, inputs) if standing.digest and "order" in inputs else None
+        except Exception as error:  # noqa: BLE001 - as above, and its posting is named there
+            lacks = f"{type(error).__name__}: {error}"
+        if lacks is not None:
+            self._note(brand, identity("base", brand, name), f"order {name} is not whole: {lacks}")
+
     def _seal(
         self,
         brand: str,
@@ -177,14 +189,6 @@ class Book:
 
     def _note(self, brand: str, posting_id: str, what: str) -> None:
         self.faults.append(Fault(brand, posting_id, what[:500]))
-
-
-def _freeze(ledger: Ledger, command: LedgerCommand) -> None:
-    posting = ledger.postings.get(command.posting_id or "")
-    name = command.order_id if posting is None else posting.order_id
-    if name is not None:
-        standing = ledger.standings.get(name, UNKNOWN)
-        ledger.standings[name] = replace(standing, frozen=command.kind == "dispute")
 
 
 def _recomputed(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:

@@ -14,7 +14,7 @@ import msgspec
 from router.rules.allotment import Key, Lot
 from router.rules.attribution import acted, attribute, bound
 from router.rules.evidence import Inputs, inputs_of
-from router.rules.splitting import split
+from router.rules.splitting import split, told
 
 #: Who holds what nobody else can claim: role and party.
 GROUP = "group"
@@ -54,6 +54,16 @@ def shared(inputs: Mapping[str, Any], commission_fen: int) -> tuple[Share, ...]:
     return Entitlement(known).shares(_amount(known, commission_fen))
 
 
+def without(inputs: Mapping[str, Any]) -> tuple[Share, ...]:
+    """Who has a role in the sale, but no part in its commission by the split rule, and why; 0 fen each.
+
+    Raises:
+        ValueError: naming the field that is wrong.
+
+    """
+    return Entitlement(inputs_of(inputs)).without
+
+
 def check(inputs: Mapping[str, Any]) -> None:
     """Refuse what a posting about an order must not carry.
 
@@ -91,8 +101,8 @@ class Entitlement:
         parts = split(rule, found.claims)
         weights: dict[Key, int] = {}
         whys: dict[Key, str] = {}
-        told = [((claim.paid_as, claim.party), claim.why) for claim in found.claims]
-        weighed = list(zip(told, parts.weights, strict=True))
+        claims = [((claim.paid_as, claim.party), claim.why) for claim in found.claims]
+        weighed = list(zip(claims, parts.weights, strict=True))
         if parts.settled:
             settled, why = _settled(inputs)
             weighed.append(((settled, f"{why}, as the group settles today"), parts.settled))
@@ -102,10 +112,19 @@ class Entitlement:
                 whys[key] = f"{whys[key]}; {why}" if key in whys else why
         self.lot = Lot(weights, inputs.order.order_id)
         note = f", since {found.note}" if found.note else ""
+        made: dict[Key, list[str]] = {}
+        for (key, _), of in zip(claims, told(rule, found.claims, parts), strict=True):
+            made.setdefault(key, []).extend(filter(None, [of]))
         self._whys = [
-            f"{whys[key]}: {_percent(weights[key], self.lot.total)} by rule {rule.name}{note}."
+            f"{whys[key]}: {_percent(weights[key], self.lot.total)} by rule {rule.name}"
+            f"{''.join(f' ({of})' for of in made.get(key, ()))}{note}."
             for key in self.lot.keys
         ]
+        self.without = tuple(
+            Share(*key, 0, f"{why}: nothing by rule {rule.name}, which has no weight for it{note}.")
+            for key, why in dict(claims).items()
+            if key not in weights
+        )
 
     def shares(self, commission_fen: int) -> tuple[Share, ...]:
         """What each party is entitled to of so many fen >= 0."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from router.rules.entitlement import Share, base, shared
+from router.rules.evidence import REFUNDS_MAX
 from router.rules.postings import (
     ACCOUNTS,
     COMMISSION,
@@ -23,11 +24,13 @@ from router.rules.postings import (
     Draft,
     Page,
     Seal,
+    TooLargeError,
     drafted,
     identity,
     month_after,
 )
 from router.rules.standing import (
+    PARKED_MAX,
     UNKNOWN,
     Parked,
     Refund,
@@ -38,7 +41,9 @@ from router.rules.standing import (
 )
 from topics.commissions import LedgerCommand, Posting, PostingKind, PostingLine
 
-Reason = Literal["conflict", "refund_over_sale", "refund_without_sale", "command_refused", "unknown"]
+Reason = Literal[
+    "conflict", "refund_over_sale", "refund_without_sale", "command_refused", "too_large", "unknown"
+]
 Inputs = Mapping[str, Any]
 Lines = tuple[PostingLine, ...]
 
@@ -83,7 +88,12 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     drafts += over
     made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
     for parked in standing.parked:
-        back = give_back(page, made.standing, inputs, parked.refund, parked.occurred_at_ms)
+        try:
+            back = give_back(
+                page, made.standing, inputs, parked.refund, parked.occurred_at_ms, parked.member_id
+            )
+        except TooLargeError as error:  # the sale is good, whatever waited for it
+            back = Change(order_id, made.standing, refused=("too_large", str(error)))
         bad = ((parked, *back.refused),) if back.refused else ()
         made = Change(
             order_id, back.standing, made.postings + back.postings, inputs, parked=made.parked + bad
@@ -91,44 +101,104 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     return Change(order_id, replace(made.standing, parked=()), made.postings, inputs, parked=made.parked)
 
 
-def give_back(page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int) -> Change:
+def give_back(  # noqa: PLR0913, PLR0917 - where and to what, then the refund as it was told
+    page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int, member_id: str
+) -> Change:
     """A part of a sale that is in the book is given back: one reversal of the base, one of the split.
+
+    Whether it came before the sale or after it, it has to be of the member who bought.
 
     Raises:
         ValueError: naming the field of the inputs that is wrong.
 
     """
     sale, order_id, brand = inputs["order"], inputs["order"]["order_id"], page.brand
+    if not page.same(member_id, sale["member_id"]):
+        detail = f"member_id: order {order_id} was sold to somebody else"
+        return Change(order_id, standing, refused=("conflict", detail))
     known = {each.refund_id: each for each in standing.refunds}
     if (before := known.get(refund.refund_id)) is not None:
         if before != refund:
             return Change(order_id, standing, refused=("conflict", _other(refund)))
-        return Change(order_id, standing, again=_ids_of_refund(brand, order_id, refund.refund_id))
+        # as with a sale, the reversal of the split may have been lost, if it is the last of its order
+        over = _lost_split(page, standing, inputs, at_ms) if refund == standing.refunds[-1] else []
+        again = _ids_of_refund(brand, order_id, refund.refund_id)
+        return Change(order_id, _with(standing, over), tuple(over), again=again)
     refunds = (*standing.refunds, refund)
+    if len(refunds) > REFUNDS_MAX:
+        detail = f"refund_id {refund.refund_id}: order {order_id} has {REFUNDS_MAX} refunds already"
+        return Change(order_id, standing, refused=("refund_over_sale", detail))
     for name in ("commission_fen", "amount_fen"):
         back = sum(getattr(each, name) for each in refunds)
         if back > sale[name]:
             detail = f"refund_id {refund.refund_id}: {back} of {sale[name]} {name} would be given back"
             return Change(order_id, standing, refused=("refund_over_sale", detail))
-    based, over = identity("base", brand, order_id), identity("overlay", brand, order_id)
-    carried = dict(inputs) | {
-        "of": [based, over],
-        "refunds": [[each.refund_id, each.commission_fen] for each in refunds],
-        "refunded_fen": [each.amount_fen for each in refunds],
-    }
+    drafts = _reversals(page, inputs, refunds, standing, at_ms)
+    return Change(order_id, _with(standing, drafts), tuple(drafts))
+
+
+def holds(standing: Standing, inputs: Inputs) -> str | None:
+    """Who does not hold what they are entitled to of what remains of a sale; None if everybody does."""
+    left = inputs["order"]["commission_fen"] - sum(each.commission_fen for each in standing.refunds)
+    entitled = {(share.role, share.party): share.fen for share in shared(inputs, left)}
+    held: dict[tuple[str, str], int] = defaultdict(int)
+    for _, role, party, fen in standing.held:
+        held[role, party] += fen
+    for role, party in sorted({**entitled, **held}):
+        has, should = held.get((role, party), 0), entitled.get((role, party), 0)
+        if has != should:
+            return f"{party} ({role}) has {has} fen, not {should}"
+    return None
+
+
+def _reversals(
+    page: Page, inputs: Inputs, refunds: Sequence[Refund], standing: Standing, at_ms: int
+) -> list[Draft]:
+    """Of the base and of the split, for the last of the refunds; ``standing``: before it."""
+    order_id, brand = inputs["order"]["order_id"], page.brand
+    carried = _carried(brand, inputs, refunds)
+    based, over = carried["of"]
     about = _About(page, order_id, at_ms, str(inputs["terms"]["version"]))
-    cause = (brand, order_id, refund.refund_id)
+    cause = (brand, order_id, refunds[-1].refund_id)
     drafts = [about.post("reversal", carried, (*cause, "base"), reverses=based)]
     carried |= {"held": [list(row) for row in standing.held], "vested": bool(standing.vested)}
     if lines := LINES["reversal"](carried):
         drafts.append(about.post("reversal", carried, (*cause, "overlay"), lines=lines, reverses=over))
-    return Change(order_id, _with(standing, drafts), tuple(drafts))
+    return drafts
+
+
+def _carried(brand: str, inputs: Inputs, refunds: Sequence[Refund]) -> dict[str, Any]:
+    """What the reversal of the base says beside the inputs of the sale."""
+    order_id = inputs["order"]["order_id"]
+    return dict(inputs) | {
+        "of": [identity("base", brand, order_id), identity("overlay", brand, order_id)],
+        "refunds": [[each.refund_id, each.commission_fen] for each in refunds],
+        "refunded_fen": [each.amount_fen for each in refunds],
+    }
+
+
+def _lost_split(page: Page, standing: Standing, inputs: Inputs, at_ms: int) -> list[Draft]:
+    """The reversal of the split of the last refund, if of its two the book has that of the base alone."""
+    if not holds(standing, inputs):
+        return []
+    held = defaultdict(int, {(where, role, party): fen for where, role, party, fen in standing.held})
+    for line in LINES["reversal"](_carried(page.brand, inputs, standing.refunds)):
+        if line.account != COMMISSION:
+            held[line.account, line.role, line.party] -= line.fen
+    rows = tuple((*place, fen) for place, fen in sorted(held.items()) if fen)
+    before = replace(standing, held=rows, refunds=standing.refunds[:-1])
+    if holds(before, inputs):
+        return []  # something else is missing
+    return _reversals(page, inputs, standing.refunds, before, at_ms)[1:]
 
 
 def park(order_id: str, standing: Standing, parked: Parked) -> Change:
     """A refund came before its order: it waits there."""
     refund = parked.refund
     known = {each.refund.refund_id: each.refund for each in standing.parked}
+    if refund.refund_id not in known and len(known) >= PARKED_MAX:
+        detail = f"order {order_id} has not come, and {PARKED_MAX} refunds wait for it already"
+        return Change(order_id, standing, refused=("refund_without_sale", detail))
     if refund.refund_id not in known:
         return Change(order_id, replace(standing, parked=(*standing.parked, parked)))
     refused: tuple[Reason, str] = ("conflict", _other(refund))

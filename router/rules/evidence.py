@@ -15,6 +15,9 @@ from msgspec import Meta
 from scoring.terms import Terms
 from topics.fields import AmountFen, BasisPoints, Id, Ms, PriceZone, Source, Text
 
+#: How many refunds an order can have.
+REFUNDS_MAX = 1024
+
 #: What evidence can be of: contracts about the member, deeds for the member, who brought the member, and
 #: what is known of the member. In the brackets: who is ``party``, and who ``of``.
 EvidenceKind = Literal[
@@ -85,7 +88,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence: Annotated[tuple[Evidence, ...], Meta(max_length=1024)] = ()
     parties: Annotated[dict[Id, Party], Meta(max_length=1024)] = {}
     of: Annotated[tuple[Id, ...], Meta(max_length=1024)] = ()
-    refunds: Annotated[tuple[tuple[Id, AmountFen], ...], Meta(max_length=1024)] = ()
+    refunds: Annotated[tuple[tuple[Id, AmountFen], ...], Meta(max_length=REFUNDS_MAX)] = ()
 
     def __post_init__(self) -> None:
         """No more can be given back than was sold, and nothing twice."""

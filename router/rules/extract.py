@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from router.rules.postings import month_after
+from router.rules.standing import said
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
 
@@ -55,7 +56,7 @@ class Extract:
             command = decode(LedgerCommand, value)
         except BadEventError:
             return
-        if command.brand == self.brand and command.kind in {"dispute", "release"}:
+        if command.brand == self.brand:
             self._commands.append(command)
 
     @property
@@ -76,12 +77,4 @@ class Extract:
     @property
     def disputes(self) -> dict[str, LedgerCommand]:
         """The orders that are disputed, and by which command."""
-        held: dict[str, LedgerCommand] = {}
-        for command in self._commands:
-            posting = self._postings.get(command.posting_id or "")
-            name = command.order_id if posting is None else posting.order_id
-            if name is not None and command.kind == "dispute":
-                held[name] = command
-            elif name is not None:
-                held.pop(name, None)
-        return held
+        return {name: last for name, last in said(self._commands).items() if last.kind == "dispute"}

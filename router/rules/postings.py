@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from operator import eq
 from typing import Any, NamedTuple
 
 import msgspec
@@ -68,11 +69,15 @@ def month_after(period: str) -> str:
 
 
 class Page(NamedTuple):
-    """Where a brand's book is open: nothing is posted to a period before ``since`` ('' for none closed)."""
+    """Where a brand's book is open: nothing is posted to a period before ``since`` ('' for none closed).
+
+    ``same`` tells whether two ids are of one member.
+    """
 
     brand: str
     since: str
     utc_offset_h: int
+    same: Callable[[str, str], bool] = eq
 
     def period(self, at_ms: int) -> str:
         """Where something of this time is posted: in its own month, or in the first one that is open."""

@@ -9,6 +9,7 @@ whole are cut in proportion. Where nobody has a weight all is as the group settl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
@@ -46,6 +47,28 @@ def _effort_weighted(rule: SplitRule, claims: Sequence[Claim]) -> Weights:
     unit = _unit(claims)
     done = [unit * sum(rule.efforts.get(deed, 0) for deed in claim.deeds) for claim in claims]
     return [part + deeds for part, deeds in zip(_by_role(rule, claims), done, strict=True)]
+
+
+def told(rule: SplitRule, claims: Sequence[Claim], parts: Split) -> list[str]:
+    """Of what the weight of each claim is made, where the rule weighs what was done; '' where it does not."""
+    if rule.kind != "effort_weighted":
+        return [""] * len(claims)
+    unit, given, raw = _unit(claims), _by_role(rule, claims), _effort_weighted(rule, claims)
+    whole, total = sum(raw), sum(parts.weights) + parts.settled
+    as_weighed = all(now * whole == before * total for now, before in zip(parts.weights, raw, strict=True))
+    of = f"of {_points(whole, unit)}" + ("" if as_weighed else ", then floors, caps and what was agreed")
+    out = []
+    for claim, part in zip(claims, given, strict=True):
+        deeds = Counter(deed for deed in claim.deeds if rule.efforts.get(deed))
+        made = [f"{_points(part, unit)} {claim.role}"] * bool(part)
+        made += [f"{rule.efforts[deed] * times} {deed}" for deed, times in deeds.items()]
+        out.append(f"{' + '.join(made)} {of}" if made else "")
+    return out
+
+
+def _points(weight: int, unit: int) -> str:
+    whole, rest = divmod(weight, unit)
+    return f"{whole}.{rest * 100 // unit:02}" if rest else f"{whole}"
 
 
 class Rule(NamedTuple):

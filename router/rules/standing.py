@@ -16,11 +16,13 @@ from msgspec.structs import replace
 
 from router.rules.horizon import AGE_MAX_MS, DAY_MS
 from router.rules.postings import COMMISSION, day
-from topics.commissions import Posting
+from topics.commissions import LedgerCommand, Posting
 from topics.orders import Order
 
 #: How long a refund waits for its order: as long as an order may be late.
 PARK_MS = AGE_MAX_MS
+#: How many refunds may wait for one order: each waits with the record that it came in.
+PARKED_MAX = 16
 #: What of an order is frozen on its postings.
 SALE_FIELDS = (
     "order_id",
@@ -145,6 +147,12 @@ def after(standing: Standing, posting: Posting) -> Standing:
         settled = posting.period if made.at("settled") else ""
         return replace(made, digest=_digest_of_adjust(posting), vested=posting.period, settled=settled)
     return made
+
+
+def said(commands: Iterable[LedgerCommand]) -> dict[str, LedgerCommand]:
+    """Of each order the last dispute or release, among commands in their order."""
+    about = (each for each in commands if each.kind in {"dispute", "release"} and each.order_id is not None)
+    return {each.order_id or "": each for each in about}
 
 
 def refunds_of(inputs: Mapping[str, Any]) -> tuple[Refund, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from router.rules.entitlement import Share, base, shared
+from router.rules.entitlement import Share, base, shared, without
 from router.rules.extract import Extract
 from router.rules.statement import Balance, balances, not_yet, orders_of, refunds, vests_ms
 from topics.commissions import Posting, PostingLine
@@ -16,7 +16,10 @@ _WHOLE_BP = 10_000
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a party is entitled to of the commission of the whole sale; ``bp``: basis points of it."""
+    """What a party is entitled to of the commission of the whole sale; ``bp``: basis points of it.
+
+    Who has a role but no part is there as well, with 0 fen and the reason.
+    """
 
     role: str
     party: str
@@ -121,7 +124,7 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
         terms=inputs["terms"],
         vests_ms=vests_ms(inputs),
         base=_parts(base(inputs, sold), sold),
-        shared=_parts(shared(inputs, sold), sold),
+        shared=_parts((*shared(inputs, sold), *without(inputs)), sold),
         refunds=back,
         remaining_fen=left,
         now=holdings,

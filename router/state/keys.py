@@ -107,8 +107,13 @@ def deeds(brand: str, member_id: str) -> str:
     return f"lr:{{{brand}/m{shard(member_id)}}}:deeds:{member_id}"
 
 
+def shares(brand: str, member_id: str) -> str:
+    """Sorted set, ``share|event|sharer|`` -> when: who shared with the member, the newest."""
+    return f"lr:{{{brand}/m{shard(member_id)}}}:shares:{member_id}"
+
+
 def origins(brand: str, member_id: str) -> str:
-    """Sorted set, ``kind|event|party|more`` -> when: by whom the member came."""
+    """Sorted set, ``origin|event|party|sort of party`` -> when each party first brought the member."""
     return f"lr:{{{brand}/m{shard(member_id)}}}:origins:{member_id}"
 
 
@@ -248,7 +253,12 @@ def is_sorted_set(key: str) -> bool:
 
 def is_of_touches(key: str) -> bool:
     """Whether a key holds what touches told, which the log may have forgotten."""
-    return any(f"}}:{name}:" in key for name in ("acts", "contacts", "track", "deeds", "origins"))
+    return any(f"}}:{name}:" in key for name in ("acts", "contacts", "track", "deeds", "shares", "origins"))
+
+
+def is_of_origins(key: str) -> bool:
+    """Whether a key holds who first brought a member."""
+    return "}:origins:" in key
 
 
 def is_capacity(key: str) -> bool:

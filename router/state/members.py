@@ -18,8 +18,13 @@ TOUCHES_MS = 15 * DAY_MS
 #: How many guides who did something for a member are remembered, how many contacts, how much of the track.
 GUIDES_MAX, CONTACTS_MAX, TRACK_MAX = 8, 64, 20
 
-#: How many deeds for a member are remembered, and how many who brought them; and how long after the last.
-DEEDS_MAX, ORIGINS_MAX, DEEDS_MS = 64, 32, 800 * DAY_MS
+#: How many deeds for a member are remembered, how many shares, how many parties who brought the member.
+DEEDS_MAX, SHARES_MAX, ORIGINS_MAX = 64, 32, 32
+#: How long these are remembered after the last one.
+DEEDS_MS = 800 * DAY_MS
+
+#: Of what the newest are remembered: where, and how many.
+NEWEST = {"deed": (keys.deeds, DEEDS_MAX), "share": (keys.shares, SHARES_MAX)}
 
 Member = tuple[str, str]
 """Brand and id."""
@@ -97,14 +102,22 @@ class Members:
         await self._windows("open", came)
 
     async def note_deeds(self, deeds: Sequence[Deed]) -> None:
-        """Remember who did something for members and who brought them; the newest are kept."""
-        if not deeds:
+        """Remember who did something for members, the newest, and each who brought them, the first time."""
+        brought = [
+            Item([keys.origins(one.brand, one.member_id)], (one.at_ms, one.entry))
+            for one in deeds
+            if one.track == "origin"
+        ]
+        await self._scripts.spread("brought", (DEEDS_MS, ORIGINS_MAX), brought)
+        did = [one for one in deeds if one.track != "origin"]
+        if not did:
             return
         pipeline = self._scripts.redis.pipeline(transaction=False)
-        for deed in deeds:
-            key = (keys.origins if deed.origin else keys.deeds)(deed.brand, deed.member_id)
+        for deed in did:
+            key_of, most = NEWEST[deed.track]
+            key = key_of(deed.brand, deed.member_id)
             pipeline.zadd(key, {deed.entry: deed.at_ms}, gt=True)
-            pipeline.zremrangebyrank(key, 0, -1 - (ORIGINS_MAX if deed.origin else DEEDS_MAX))
+            pipeline.zremrangebyrank(key, 0, -1 - most)
             pipeline.pexpire(key, DEEDS_MS)
         checked(await answered(pipeline.execute(raise_on_error=False)))
 
@@ -112,10 +125,10 @@ class Members:
         """Who did something for each member, and who brought them: kind, id, party, more, epoch ms."""
         pipeline = self._scripts.redis.pipeline(transaction=False)
         for member in members:
-            pipeline.zrange(keys.deeds(*member), 0, -1, withscores=True)
-            pipeline.zrange(keys.origins(*member), 0, -1, withscores=True)
+            for key_of in (keys.deeds, keys.shares, keys.origins):
+                pipeline.zrange(key_of(*member), 0, -1, withscores=True)
         held = iter(checked(await answered(pipeline.execute(raise_on_error=False))))
-        return [[_deed(*row) for row in (*next(held), *next(held))] for _ in members]
+        return [[_deed(*row) for _ in range(3) for row in next(held)] for _ in members]
 
     async def waiting_windows(self, brand: str, until_ms: int, most: int) -> list[tuple[str, int]]:
         """The oldest windows that were opened up to a time: member, when."""

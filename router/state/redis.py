@@ -37,6 +37,7 @@ from router.state.guard import Guard, ask_identity, identity_of
 SCRIPTS = (
     "arrive",
     "bind",
+    "brought",
     "changes",
     "claim",
     "fix_cells",

@@ -630,6 +630,20 @@ def _latest(db, key, name, at, *, keep_ms=None, most=0):
         db.pexpire(key, keep_ms)
 
 
+def brought(db, keys, args):
+    keep_ms, most, *rest = args
+    for key, at, entry in zip(keys, rest[::2], rest[1::2], strict=True):
+        db.zadd(key, entry, min(int(at), db.hgetall(key).get(entry, int(at))))
+        seen = set()
+        for held in db.zrange(key, 0, -1):
+            party = held.split(b"|", 2)[2]
+            if party in seen or len(seen) == int(most):
+                db.zrem(key, held)
+            else:
+                seen.add(party)
+        db.pexpire(key, keep_ms)
+
+
 def window(db, keys, args):
     action, *rest = args
     for key, member, at in zip(keys, rest[::2], rest[1::2], strict=True):
@@ -725,6 +739,7 @@ SCRIPTS = {
     for each in (
         arrive,
         bind,
+        brought,
         changes,
         claim,
         fix_cells,
