@@ -13,8 +13,9 @@ import msgspec
 
 from router.errors import OutageError
 from router.ledger import TRIES_MAX, Ask, Ledger, parked_of
-from router.rules.entries import Change, Inputs, park
+from router.rules.entries import Change, park
 from router.rules.intake import Record, decoded
+from router.rules.lines import Inputs
 from router.rules.postings import Draft, Page, Seal
 from router.rules.standing import Standing, after, read
 from router.state.money import Write

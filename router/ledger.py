@@ -26,7 +26,6 @@ from router.publish import Publisher
 from router.reference import Reference
 from router.rules.entries import (
     Change,
-    Inputs,
     adjust,
     close,
     freeze,
@@ -39,6 +38,7 @@ from router.rules.entries import (
     vest,
 )
 from router.rules.intake import Record, Refusal, RefusalReason, decoded
+from router.rules.lines import Inputs
 from router.rules.postings import Page, TooLargeError, month, sealed
 from router.rules.standing import Parked, Refund, Standing, read, said, sale_of, text_of
 from router.state import keys

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from router.rules.entitlement import check
-from router.rules.entries import LINES, holds
+from router.rules.entries import holds
+from router.rules.lines import LINES
 from router.rules.postings import (
     COMMISSION,
     LETTERS,

@@ -1,26 +1,23 @@
 """What follows in the book from a sale, a refund or a command: decisions as values, nothing is done here.
 
-The lines of every posting are a function of its own ``inputs`` (``LINES``): whoever has the posting alone can
-work them out again. Of a sale that is given back in part every party holds its entitlement on what remains;
-the reversals carry the differences, and take them from where the money lies.
+What a posting moves follows from its own ``inputs``, see ``router.rules.lines``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from router.rules.entitlement import Share, base, shared
+from router.rules.entitlement import shared
 from router.rules.evidence import REFUNDS_MAX
+from router.rules.lines import LINES, Inputs, Lines
 from router.rules.postings import (
     ACCOUNTS,
     COMMISSION,
-    GROUP,
-    HELD,
     Draft,
     Page,
     Seal,
@@ -37,15 +34,12 @@ from router.rules.standing import (
     Standing,
     after,
     digest_of_sale,
-    refunds_of,
 )
-from topics.commissions import LedgerCommand, Posting, PostingKind, PostingLine
+from topics.commissions import LedgerCommand, Posting, PostingKind
 
 Reason = Literal[
     "conflict", "refund_over_sale", "refund_without_sale", "command_refused", "too_large", "unknown"
 ]
-Inputs = Mapping[str, Any]
-Lines = tuple[PostingLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,117 +375,6 @@ def _with(standing: Standing, drafts: Iterable[Draft]) -> Standing:
     for draft in drafts:
         standing = after(standing, draft.posting)
     return standing
-
-
-# -- the lines of each kind, from the inputs of the posting alone
-
-
-def _base(inputs: Inputs) -> Lines:
-    fen = inputs["order"]["commission_fen"]
-    return _lines({(COMMISSION, GROUP, GROUP): -fen} | _pending(base(inputs, fen)))
-
-
-def _overlay(inputs: Inputs) -> Lines:
-    """None when the split changes nothing: there is no such posting then."""
-    fen = inputs["order"]["commission_fen"]
-    return _between(_pending(base(inputs, fen)), _pending(shared(inputs, fen)))
-
-
-def _reversal(inputs: Inputs) -> Lines:
-    """Of the base, or with ``held`` of the split: from where the money is then to where it belongs."""
-    sold, refunds = inputs["order"]["commission_fen"], refunds_of(inputs)
-    left = sold - sum(each.commission_fen for each in refunds)
-    based = _between(
-        _pending(base(inputs, left + refunds[-1].commission_fen)) | {(COMMISSION, GROUP, GROUP): 0},
-        _pending(base(inputs, left)) | {(COMMISSION, GROUP, GROUP): refunds[-1].commission_fen},
-    )
-    if "held" not in inputs:
-        return based or _lines({})
-    before = {(account, role, party): fen for account, role, party, fen in inputs["held"]}
-    now: dict[tuple[str, str, str], int] = defaultdict(int, before)
-    for line in based:
-        if line.account != COMMISSION:
-            now[line.account, line.role, line.party] += line.fen
-    wanted = {(role, party): fen for (_, role, party), fen in _pending(shared(inputs, left)).items()}
-    then: dict[tuple[str, str, str], int] = {}
-    gains = "earned" if inputs["vested"] else "pending"
-    for role, party in dict.fromkeys([*((role, party) for _, role, party in before), *wanted]):
-        mine = {account: before.get((account, role, party), 0) for account in ACCOUNTS[1:]}
-        placed = _placed(mine, wanted.get((role, party), 0), gains)
-        then |= {(account, role, party): fen for account, fen in placed.items()}
-    return _between(now, then)
-
-
-def _placed(mine: Mapping[str, int], wanted: int, gains: str) -> dict[str, int]:
-    """Where the money of a party lies once it holds what it is entitled to in all."""
-    out, less = dict(mine), sum(mine.values()) - wanted
-    if less < 0:  # first it owes less, then it has more
-        forgiven = min(-less, -out["receivable"])
-        out["receivable"] += forgiven
-        out[gains] += -less - forgiven
-        return out
-    for account in HELD:
-        taken = min(less, max(out[account], 0))
-        out[account] -= taken
-        less -= taken
-    out["receivable"] -= less  # it was paid, and is owed back
-    return out
-
-
-def _move(account: str, to: str) -> Callable[[Inputs], Lines]:
-    def lines(inputs: Inputs) -> Lines:
-        moves: dict[tuple[str, str, str], int] = {}
-        for role, party, fen in inputs["held"]:
-            moves |= {(account, role, party): -fen, (to, role, party): fen}
-        return _lines(moves)
-
-    return lines
-
-
-def _adjust(inputs: Inputs) -> Lines:
-    return tuple(
-        PostingLine(account=account, role=role, party=party, fen=fen)
-        for account, role, party, fen in inputs["lines"]
-    )
-
-
-def _close(_: Inputs) -> Lines:
-    return _lines({})
-
-
-#: What each kind of posting moves.
-LINES: dict[PostingKind, Callable[[Inputs], Lines]] = {
-    "base": _base,
-    "overlay": _overlay,
-    "reversal": _reversal,
-    "vest": _move("pending", "earned"),
-    "settle": _move("earned", "settled"),
-    "pay": _move("settled", "paid"),
-    "adjust": _adjust,
-    "close": _close,
-}
-
-
-def _pending(shares: Iterable[Share]) -> dict[tuple[str, str, str], int]:
-    out: dict[tuple[str, str, str], int] = defaultdict(int)
-    for share in shares:
-        out["pending", share.role, share.party] += share.fen
-    return out
-
-
-def _between(now: Mapping[tuple[str, str, str], int], then: Mapping[tuple[str, str, str], int]) -> Lines:
-    """The moves that lead from one to the other; none where both are the same."""
-    moves = {place: then.get(place, 0) - now.get(place, 0) for place in {**now, **then}}
-    return _lines(moves) if any(moves.values()) else ()
-
-
-def _lines(moves: Mapping[tuple[str, str, str], int]) -> Lines:
-    """Lines in the order of their places; what moves nothing has two of nothing, to be in the book."""
-    nothing = [((COMMISSION, GROUP, GROUP), 0)] * 2
-    kept = sorted((place, fen) for place, fen in moves.items() if fen) or nothing
-    return tuple(
-        PostingLine(account=account, role=role, party=party, fen=fen) for (account, role, party), fen in kept
-    )
 
 
 def _moving(held: Sequence[tuple[str, str, int]], parties: Inputs) -> dict[str, Any]:

@@ -51,6 +51,7 @@ ROWS = (
 )
 
 _ENTRIES, _LEDGER = "router/rules/entries.py", "router/ledger.py"
+_LINES = "router/rules/lines.py"
 _POSTINGS, _BOOK = "router/rules/postings.py", "router/rules/book.py"
 _LOT, _ENTITLED, _POST = "router/rules/allotment.py", "router/rules/entitlement.py", "router/state/post.lua"
 _SPLITS, _SALES = "tests/test_commission_splitting.py::", "tests/test_ledger.py::"
@@ -98,7 +99,7 @@ MUTANTS = (
         "the group's side of every sale",
         (
             Piece(
-                _ENTRIES,
+                _LINES,
                 "    return _lines({(COMMISSION, GROUP, GROUP): -fen} | _pending(",
                 "    return _lines(_pending(",
             ),
@@ -178,7 +179,7 @@ MUTANTS = (
         "what remains is shared, not what is given back",
         (
             Piece(
-                _ENTRIES,
+                _LINES,
                 (
                     "    wanted = {(role, party): fen for (_, role, party), fen in "
                     "_pending(shared(inputs, left)).items()}\n"
@@ -211,7 +212,7 @@ MUTANTS = (
         "what was paid becomes a debt",
         (
             Piece(
-                _ENTRIES,
+                _LINES,
                 '    out["receivable"] -= less  #',
                 '    out["paid"] -= less  #',
             ),
