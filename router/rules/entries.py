@@ -15,11 +15,10 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from router.rules.entitlement import Share, base, shared
-from router.rules.evidence import REFUNDS_MAX
+from router.rules.evidence import GROUP, REFUNDS_MAX
 from router.rules.postings import (
     ACCOUNTS,
     COMMISSION,
-    GROUP,
     HELD,
     Draft,
     Page,
