@@ -1,12 +1,13 @@
 """Orders with refunds through the pure core of commission: ``make bench-money ARGS="--orders N --seed N"``.
 
 A tenth of the orders also goes on to postings as they are published (``router.rules.entries``):
-``book_unbalanced`` counts those that do not sum to zero, and orders of which somebody holds another amount than
-what is theirs.
+``book_unbalanced`` counts those that do not sum to zero, and orders of which somebody holds another
+amount than what is theirs.
 
-Of the pure core printed are the postings that do not balance (none), how far the worst party is off its exact
-entitlement, and postings per second of CPU time beside a naive implementation: the same rules, then ``Decimal``
-shares rounded half up and the odd fen to the first who is listed. The exact entitlement is kept in fen / 2**96.
+Of the pure core printed are the postings that do not balance (none), how far the worst party is off its
+exact entitlement, and postings per second of CPU time beside a naive implementation: the same rules,
+then ``Decimal`` shares rounded half up and the odd fen to the first who is listed. The exact entitlement
+is kept in fen / 2**96.
 """
 
 from __future__ import annotations
