@@ -13,7 +13,6 @@ from router.rules.evidence import Evidence, Inputs, Party, Sale, frozen
 from router.rules.ownership import DAY_MS, Contract, follow
 from router.rules.standing import sale_of
 from router.state.members import Member, Members
-from scoring.terms import LEVELS_MAX
 from topics.orders import Order
 
 _OWNING = ("bind", "transfer_done")
@@ -141,7 +140,7 @@ class Gathering:
 def _second(track: Sequence[Told], sharer: str, member_id: str, before_ms: int) -> list[Evidence]:
     """Who passed on to the sharer what the sharer shared: the last one before that, at the second level."""
     came = [each for each in track if each[0] == "share" and each[4] <= before_ms]
-    if not came or LEVELS_MAX < 2:  # noqa: PLR2004 - the second level
+    if not came:
         return []
     _, name, party, _, when = max(came, key=lambda each: (each[4], each[1]))
     if party in {sharer, member_id}:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from router.rules.evidence import Evidence, EvidenceKind, Inputs
 from router.rules.ownership import DAY_MS
@@ -192,9 +192,9 @@ def _shared(past: _Past) -> Iterable[Claim]:
 def _brought(past: _Past) -> Iterable[Claim]:
     """The partner and the e-commerce that were the first to supply the member, for as long as agreed."""
     source = past.order.source
-    roles: tuple[tuple[WindowedRole, Role], ...] = (("ecommerce", "ecommerce"), ("partner", "partner"))
-    for window, role in roles:
-        origins = [(each.party, each.id) for each in past.recent(window, "origin")]
+    roles: tuple[Literal["ecommerce", "partner"], ...] = ("ecommerce", "partner")
+    for role in roles:
+        origins = [(each.party, each.id) for each in past.recent(role, "origin")]
         if source and source.partner:
             origins.append((source.partner, past.order.order_id))
         for party, proof in origins:

@@ -13,11 +13,8 @@ import msgspec
 
 from router.rules.allotment import Key, Lot
 from router.rules.attribution import acted, attribute, bound
-from router.rules.evidence import Inputs, inputs_of
+from router.rules.evidence import GROUP, Inputs, inputs_of
 from router.rules.splitting import split, told
-
-#: Who holds what nobody else can claim: role and party.
-GROUP = "group"
 
 
 class Share(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ from msgspec import Meta
 from scoring.terms import Terms
 from topics.fields import AmountFen, BasisPoints, Id, Ms, PriceZone, Source, Text
 
+#: Who holds what nobody else can claim: role and party.
+GROUP = "group"
 #: How many refunds an order can have.
 REFUNDS_MAX = 1024
 

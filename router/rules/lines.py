@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from router.rules.entitlement import Share, base, shared
-from router.rules.postings import ACCOUNTS, COMMISSION, GROUP, HELD
+from router.rules.evidence import GROUP
+from router.rules.postings import ACCOUNTS, COMMISSION, HELD
 from router.rules.standing import refunds_of
 from topics.commissions import PostingKind, PostingLine
 

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from topics.commissions import Posting, PostingKind, PostingLine
 
-#: The group's side of every sale, and who it is.
-COMMISSION, GROUP = "commission", "group"
+#: The group's side of every sale.
+COMMISSION = "commission"
 #: Where the money of a party lies, in the order in which it is taken back. What was paid cannot be taken: it
 #: becomes ``receivable``, which is negative, so that paid and receivable together are what the party keeps.
 HELD = ("pending", "earned", "settled")
