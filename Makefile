@@ -31,8 +31,15 @@ $(INSTALLED): pyproject.toml requirements.lock
 demo: $(INSTALLED) ## Route leads through real parts and audit the result: STORES=file.csv LEADS=n RATE=per_second ARGS=...
 	@$(BIN)/lead-router demo $(if $(STORES),--stores "$(STORES)") $(if $(LEADS),--leads $(LEADS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
+# Faults run side by side with each other, and simulated schedules on all processors: nothing else beside them.
 test: $(INSTALLED) ## Run the tests: ARGS="-k words" for some, ARGS="-m 'not real'" without Kafka and Redis
-	@$(BIN)/pytest -n 2 $(ARGS)
+ifdef ARGS
+	@$(BIN)/pytest $(ARGS)
+else
+	@$(BIN)/pytest -n 2 tests --ignore=tests/faults --ignore=tests/test_simulation.py
+	@$(BIN)/pytest tests/test_simulation.py
+	@$(BIN)/pytest tests/faults
+endif
 
 check: $(INSTALLED) ## Lint, formatting, types, floors
 	@$(BIN)/ruff check .
