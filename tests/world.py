@@ -56,10 +56,12 @@ class World:
         counts = asyncio.run(ensure_topics(kafka_url, prefix, PARTITIONS))
         # The embedded broker does not wake a reader that waits: short waits there.
         self.client = client = {"bootstrap.servers": kafka_url.removeprefix("kafka://"), "log_level": 0}
-        self._group = Consumer({**client, "group.id": prefix})
+        # what commits nothing waits for no coordinator when it closes, which may be gone
+        reads = {**client, "enable.auto.commit": False}
+        self._group = Consumer({**reads, "group.id": prefix})
         # what is published together arrives together, however slow the machine: a flush does not wait for it
         self._producer = Producer({**client, "linger.ms": 500})
-        self._reader = Consumer({**client, "group.id": f"{prefix}reader", "fetch.wait.max.ms": 20})
+        self._reader = Consumer({**reads, "group.id": f"{prefix}reader", "fetch.wait.max.ms": 20})
         names = {prefix + name for name in (*AUDITED, DECISIONS.name, RESPONSES.name)}
         self._reader.assign([TopicPartition(name, part, 0) for name in names for part in range(counts[name])])
 
