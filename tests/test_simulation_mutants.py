@@ -365,13 +365,6 @@ def a_due_time_is_not_written_anew(patch):
     patch.setattr(scripts.Claim, "keep_time", first_only)
 
 
-def a_due_time_is_forgotten_though_it_is_another_one_by_now(patch):
-    def forget(db, keys, args):
-        return sum(db.zrem(keys[0], member) for member in args[::2])
-
-    patch.setitem(scripts.SCRIPTS, "forget", forget)
-
-
 def a_due_time_is_forgotten_before_the_broker_has_it(patch):
     async def due(self, names, now_ms, most, due=Arbiter.due):
         found = await due(self, names, now_ms, most)
@@ -484,7 +477,6 @@ MUTANTS = {
     what_has_not_come_to_its_end_expires: "moves: before its time",
     a_due_time_is_not_restored: "due:",
     a_due_time_is_not_written_anew: "due:",
-    a_due_time_is_forgotten_though_it_is_another_one_by_now: "due:",
     a_due_time_is_forgotten_before_the_broker_has_it: "due:",
     what_comes_before_its_lead_is_dropped: "responses: nobody told",
     nobody_is_told_what_became_of_a_response: "responses: nobody told",
@@ -498,7 +490,6 @@ MUTANTS = {
 RARE = {
     the_attempt_is_not_checked: (610,),
     a_contract_is_written_over_another_one: (166,),
-    a_due_time_is_forgotten_though_it_is_another_one_by_now: (1647,),
 }
 
 
