@@ -139,6 +139,14 @@ class Cases:
             args += (self.rng.choice(("", f"t{number}")), self.rng.randint(0, 1))
         return names, args
 
+    def _brought(self):
+        names, args = [], [600_000, 2]
+        for member in self._some(self.MEMBERS):
+            names.append(keys.origins("b", member))
+            party = self.rng.choice(("p1|partner", "p2|partner", "p3|ecommerce"))
+            args += (self.rng.randint(1, 9), f"origin|t{self.rng.randint(1, 9)}|{party}")
+        return names, args
+
     def _window(self):
         args = [self.rng.choice(("open", "open", "close"))]
         members = self._some(self.MEMBERS)
@@ -176,10 +184,11 @@ class Cases:
             queue = self.rng.choice(("@hq", "@hq/store/s1", "@hq/hq"))
             arrival_ms, tier = self.now_ms - self.rng.randint(0, 90), self.rng.randint(0, 3)
             limits = f"{self.now_ms + 50} {self.rng.choice((0, self.now_ms + 20))} {self.now_ms + 70}"
-            args += (f"{arrival_ms} {tier} {queue} near 5 {limits}", *self._cause(lead), self._brought())
+            args += (f"{arrival_ms} {tier} {queue} near 5 {limits}", *self._cause(lead), self._with_it())
         return names, args
 
-    def _brought(self):
+    def _with_it(self):
+        """What a lead brings from another cell."""
         if self.rng.random() < 0.8:
             return ""
         answer = "waiting 0 2 3 0 4 0 lead|l1 - @hq|0|5|near"
