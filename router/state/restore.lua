@@ -9,6 +9,7 @@
 --            when something is due for it (epoch ms) or '', and "guide start turn" and "guide record" where the log has them, else '';
 --            the slots that it holds from then on, "store|service|start_ms ...", - for none, '' for those that it has
 -- Returns how many leads were changed.
+local FINAL = {won = true, lost = true, withdrawn = true, closed = true}
 local open, capacity, waiting, changes, turns, due, records, slots = unpack(KEYS, 1, 8)
 local mark = redis.call('HGET', capacity, '|')
 local moved, changed = {}, 0
@@ -59,6 +60,11 @@ for i = 1, #KEYS - 8 do
     end
     if version and tonumber(version) > tonumber(held[5] or '0') then redis.call('HSET', key, 'v', version) end
     if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
+  elseif holds ~= '' and holds ~= '-' and not held[4] and not held[6] then -- a later step came first, which tells no slots
+    if not FINAL[string.match(redis.call('HGET', key, string.format('%d', known)) or '', '^%S*')] then
+      for slot in string.gmatch(holds, '%S+') do redis.call('ZADD', slots, 0, slot .. '|' .. whom) end
+      redis.call('HSET', key, 'h', holds)
+    end
   end
   if turn ~= '' then
     local whose, start, stop = string.match(turn, '^(%S+) (%S+) (%S+)$')

@@ -398,6 +398,12 @@ def restore(db, keys, args):
             _hang(cell, whom, answer, guide, ends)
             _hold_again(cell, key, whom, held, holds)
             _raise_version(db, key, held, answer)
+        elif (
+            holds not in {b"", b"-"}
+            and not {b"h", b"to"} & held.keys()
+            and held.get(b"%d" % known, b"").split(b" ")[0] not in FINAL
+        ):
+            _hold_again(cell, key, whom, held, holds)
         cell.touched |= _raise_turns(db, cell.turns, turn)
         if record:
             whose, text = record.split(b" ")
