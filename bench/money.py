@@ -1,6 +1,6 @@
 """Orders with refunds through the pure core of commission: ``make bench-money ARGS="--orders N --seed N"``.
 
-A tenth of the orders also goes on to postings as they are published (``router.rules.entries``):
+A tenth of the orders also goes on to postings as they are published (``router.rules.money.entries``):
 ``book_unbalanced`` counts those that do not sum to zero, and orders of which somebody holds another
 amount than what is theirs.
 
@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.figures import Figure, append
-from router.rules.allotment import Lot
-from router.rules.entitlement import Entitlement, base
-from router.rules.entries import give_back, holds, sell
-from router.rules.evidence import inputs_of
-from router.rules.postings import Page
-from router.rules.standing import UNKNOWN, Refund
+from router.rules.money.allotment import Lot
+from router.rules.money.entitlement import Entitlement, base
+from router.rules.money.entries import give_back, holds, sell
+from router.rules.money.evidence import inputs_of
+from router.rules.money.postings import Page
+from router.rules.money.standing import UNKNOWN, Refund
 from scoring.policy import parse
 from topics.orders import Order
 

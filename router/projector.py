@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from router.rules.deeds import of_assignment
 from router.rules.intake import Record, Refusal
+from router.rules.money.deeds import of_assignment
 from router.rules.restoring import restored
 from router.state.arbiter import Arbiter, Card
 from scoring.roster import Roster

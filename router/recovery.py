@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from router.book_recovery import BookRecovery
-from router.ledger import Ledger
+from router.ledger.carrying import Carrier
+from router.ledger.recovery import BookRecovery
 from router.projector import Projector
 from router.reference import Reference
 from router.rules.intake import Record
@@ -39,7 +39,7 @@ Read = Callable[[Topic, int | None], AsyncIterator[Sequence[Record]]]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """``arbiter`` and ``ledger`` go without the guard; ``lost`` is told when a server stands for another."""
+    """``arbiter`` and ``books`` go without the guard; ``lost`` is told when a server stands for another."""
 
     arbiter: Arbiter
     guard: Guard
@@ -47,7 +47,7 @@ class Recovery:
     read: Read
     log_name: str
     lost: Callable[[], None]
-    ledger: Ledger | None = None
+    books: Carrier | None = None
     window_ms: int = FAILOVER_WINDOW_MS
 
     async def run(self) -> None:
@@ -61,8 +61,8 @@ class Recovery:
         identities = await self.arbiter.scripts.identities()
         known = await self.arbiter.known_identities(self.log_name)
         unmarked = await self.arbiter.unmarked(self.reference.cells)
-        if self.ledger is not None:
-            unmarked += await self.ledger.money.unmarked(list(self.reference.roster.brands))
+        if self.books is not None:
+            unmarked += await self.books.money.unmarked(list(self.reference.roster.brands))
         if unmarked or not identities <= known.keys():
             lost = bool(known) or self.guard.has_trusted
             log.log(logging.WARNING if lost else logging.INFO, "Redis gets what the log says")
@@ -111,12 +111,12 @@ class Recovery:
 
     async def _apply_books(self, now_ms: int) -> int | None:
         """Enter the books of all brands; how many records, None when state was lost meanwhile."""
-        if self.ledger is None:
+        if self.books is None:
             return 0
-        money, brands = self.ledger.money, list(self.reference.roster.brands)
+        money, brands = self.books.money, list(self.reference.roster.brands)
         tokens = await money.begin(brands, uuid4().hex)
         lost = set(await money.unmarked(brands))
-        recovery = BookRecovery(self.ledger, lost, now_ms - self.window_ms)
+        recovery = BookRecovery(self.books, lost, now_ms - self.window_ms)
         applied = 0
         for topic, enter in (
             (COMMISSIONS, recovery.postings),

@@ -15,9 +15,9 @@ import numpy as np
 
 from router.rules.booking import slots_of, trouble, understand_version
 from router.rules.charge import Charge, Standing, charges
-from router.rules.evidence import Party
 from router.rules.intake import Refusal, Request
 from router.rules.meeting import marked
+from router.rules.money.evidence import Party
 from router.rules.ownership import DAY_MS
 from router.rules.responding import Past
 from router.rules.widening import Map, survey

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.book_replay import BOOK_TOPICS, BookReplay, books_agree, may_be_missing
+from router.ledger.replay import BOOK_TOPICS, BookReplay, books_agree, may_be_missing
 from router.reference import REFERENCE_TOPICS, Reference
-from router.rules.deeds import Deed, of_assignment, of_touch
 from router.rules.intake import Record, decoded
+from router.rules.money.deeds import Deed, of_assignment, of_touch
 from router.rules.ownership import Contract, fact_of, follow
 from router.rules.restoring import Restored, cell_of, restored
 from router.rules.touches import Touched, remind_ms, touched

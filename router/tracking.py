@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from router.errors import OutageError
-from router.rules.deeds import of_touch
 from router.rules.intake import Record, Refusal, decoded
+from router.rules.money.deeds import of_touch
 from router.rules.ownership import Contract, Fact, fact_of, follow
 from router.rules.touches import touched
 from router.state.members import Member, Members

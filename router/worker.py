@@ -19,10 +19,11 @@ from router.changes import Changes
 from router.config import Settings
 from router.delivery import EXIT_BUG, Delivery, Work, end_process
 from router.errors import OutageError
-from router.evidence import Gathering
 from router.feed import Feed
 from router.flow import Flow, Routed
-from router.ledger import Ledger
+from router.ledger.carrying import Carrier
+from router.ledger.gathering import Gathering
+from router.ledger.ledger import Ledger
 from router.metrics import Metrics, Partitions
 from router.outbox import Outbox
 from router.projector import Projector
@@ -96,9 +97,9 @@ class Worker:
             self._read_log,
             settings.topic_prefix + ASSIGNMENTS.name,
             self.metrics.regressions.inc,
-            self._ledger(Money(unguarded.scripts, recovers=True)),
+            self._carrier(Money(unguarded.scripts, recovers=True)),
         )
-        self.ledger = self._ledger(Money(self.arbiter.scripts))
+        self.ledger = Ledger(self._carrier(Money(self.arbiter.scripts)))
         self.timers = Timers(
             self.arbiter, self.reference, self.flow, self.publisher, self.outbox, self._mine, LOOK_REST
         )
@@ -128,9 +129,9 @@ class Worker:
         ):
             self.app.task(or_end(task))
 
-    def _ledger(self, money: Money) -> Ledger:
+    def _carrier(self, money: Money) -> Carrier:
         gathering = Gathering(self.arbiter.members, self.reference)
-        return Ledger(self.reference, money, gathering, self.publisher, self.outbox)
+        return Carrier(self.reference, money, gathering, self.publisher, self.outbox)
 
     def _follow(self, topic: Topic, work: Work) -> None:
         """Start an agent that carries the batches of a topic through their work."""
@@ -272,8 +273,8 @@ class Worker:
         while True:
             try:
                 brands = [brand for brand in self._mine(self.ledger.opened) if self.guard.whole]
-                self.metrics.imbalance.set(await self.ledger.money.imbalance_fen(brands))
-                self.metrics.chain_ok.set(await self.ledger.money.chains_ok(brands))
+                self.metrics.imbalance.set(await self.ledger.carrier.money.imbalance_fen(brands))
+                self.metrics.chain_ok.set(await self.ledger.carrier.money.chains_ok(brands))
             except OutageError as outage:
                 log.warning("the books wait: %s", outage)
             await asyncio.sleep(BOOKS_S)

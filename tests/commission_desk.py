@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from router.cli import main
-from router.rules.extract import Extract
+from router.rules.money.extract import Extract
 from router.topology import ensure_topics
 from tests.ledger_world import PERIOD, book_of, line, refund, sale
 from topics.catalog import COMMISSIONS, GUIDES, LEDGER_COMMANDS, ORDERS, POLICIES, STORES

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from router.rules.attribution import attribute
-from router.rules.entitlement import base
-from router.rules.evidence import inputs_of
-from router.rules.splitting import SPLIT_RULES, split
+from router.rules.money.attribution import attribute
+from router.rules.money.entitlement import base
+from router.rules.money.evidence import inputs_of
+from router.rules.money.splitting import SPLIT_RULES, split
 from scoring.terms import EFFECTS, EFFORTS, ROLES, Commission
 from topics.orders import Order
 

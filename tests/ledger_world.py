@@ -7,12 +7,13 @@ from collections import Counter
 
 import orjson
 
-from router.evidence import Gathering
-from router.ledger import Ledger
+from router.ledger.carrying import Carrier
+from router.ledger.gathering import Gathering
+from router.ledger.ledger import Ledger
 from router.rebuild import differences, repair
 from router.reference import REFERENCE_TOPICS
 from router.replay import REPLAY_TOPICS, Replay
-from router.rules.book import Book
+from router.rules.money.book import Book
 from router.state import keys
 from router.state.money import Money
 from router.state.redis import Scripts
@@ -49,6 +50,7 @@ class LedgerWorld(LifecycleWorld):
         super().__init__(scripts)
         self.scripts = scripts
         self.money = Money(scripts)
+        self.opened = set()
         self.ledger = self.another_ledger()
         self.tracking = tracking = Tracking(self.arbiter.members)
         self.work |= {
@@ -83,9 +85,11 @@ class LedgerWorld(LifecycleWorld):
         await self.differences()
         return {key: what for key, what in self.wrong.items() if "}:origins:" in key or "}:shares:" in key}
 
-    def another_ledger(self):
+    def another_ledger(self, **parts):
+        """That of another worker, with some parts of its own."""
         gathering = Gathering(self.arbiter.members, self.reference)
-        return Ledger(self.reference, self.money, gathering, self, self.outbox)
+        common = {"money": self.money, "publisher": self, "outbox": self.outbox}
+        return Ledger(Carrier(reference=self.reference, gathering=gathering, **common | parts), self.opened)
 
     async def _money(self, records, work):
         await self.publish(self.outbox.dead_letters(await work(records)))

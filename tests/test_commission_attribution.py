@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from router.rules.attribution import attribute
-from router.rules.entitlement import base, idle_income, shared, without
-from router.rules.evidence import inputs_of
+from router.rules.money.attribution import attribute
+from router.rules.money.entitlement import base, idle_income, shared, without
+from router.rules.money.evidence import inputs_of
 from tests.commission_world import ago, proof, sale
 
 BOUND = proof("binding", "g1", 60)

@@ -8,8 +8,8 @@ import redis as client
 
 from router.commission import words
 from router.local import EmbeddedRedis
-from router.rules.postings import identity
-from router.rules.story import story
+from router.rules.money.postings import identity
+from router.rules.money.story import story
 from router.state import keys
 from tests.commission_desk import Desk, extract_of, many_sales
 from tests.ledger_world import NEXT, PERIOD

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.rules.entitlement import base, check, idle_income, shared
+from router.rules.money.entitlement import base, check, idle_income, shared
 from tests.commission_world import ago, proof, sale, sales
 
 WHOLE = sale(

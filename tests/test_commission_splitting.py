@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.rules import entitlement
-from router.rules.allotment import Lot
-from router.rules.attribution import Claim, attribute
-from router.rules.entitlement import base, shared
-from router.rules.evidence import inputs_of
-from router.rules.splitting import SPLIT_RULES, split
+from router.rules.money import entitlement
+from router.rules.money.allotment import Lot
+from router.rules.money.attribution import Claim, attribute
+from router.rules.money.entitlement import base, shared
+from router.rules.money.evidence import inputs_of
+from router.rules.money.splitting import SPLIT_RULES, split
 from scoring.terms import SplitRule
 from tests.commission_world import exact, proof, sale, sales
 

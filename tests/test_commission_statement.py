@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from router.commission import words
 from router.local import EmbeddedRedis
-from router.rules.entitlement import shared
-from router.rules.entries import give_back, sell
-from router.rules.extract import Extract
-from router.rules.postings import Page, numbered
-from router.rules.proof import idle
-from router.rules.standing import UNKNOWN, Refund
-from router.rules.statement import statement
+from router.rules.money.entitlement import shared
+from router.rules.money.entries import give_back, sell
+from router.rules.money.extract import Extract
+from router.rules.money.postings import Page, numbered
+from router.rules.money.proof import idle
+from router.rules.money.standing import UNKNOWN, Refund
+from router.rules.money.statement import statement
 from router.state import keys
 from tests.commission_desk import Desk, extract_of, many_sales
 from tests.commission_world import proof

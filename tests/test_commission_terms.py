@@ -7,9 +7,9 @@ import json
 import msgspec
 import pytest
 
-from router.rules.entitlement import shared
-from router.rules.evidence import Inputs, Sale, frozen, inputs_of
-from router.rules.splitting import SPLIT_RULES
+from router.rules.money.entitlement import shared
+from router.rules.money.evidence import Inputs, Sale, frozen, inputs_of
+from router.rules.money.splitting import SPLIT_RULES
 from scoring.policy import Policy, PolicyError, parse
 from scoring.terms import Commission, SplitKind, SplitRule, Terms
 from tests.commission_world import proof, sale

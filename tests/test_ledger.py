@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from router.local import EmbeddedRedis
-from router.rules.extract import Extract
-from router.rules.postings import identity
-from router.rules.standing import PARKED_MAX
+from router.rules.money.extract import Extract
+from router.rules.money.postings import identity
+from router.rules.money.standing import PARKED_MAX
 from router.state import keys
 from tests.ledger_world import (
     BEGIN_MS,
@@ -596,7 +596,7 @@ def test_a_refund_of_nothing_is_none(server):
 
 
 def test_an_order_has_only_so_many_refunds(server, monkeypatch):
-    monkeypatch.setattr("router.rules.entries.REFUNDS_MAX", 3)
+    monkeypatch.setattr("router.rules.money.entries.REFUNDS_MAX", 3)
 
     async def story(world):
         await world.put(*(refund(f"r{n}", 1) for n in range(4)), sale(), refund("late", 1))

@@ -9,12 +9,12 @@ from itertools import count
 import orjson
 import pytest
 
-from router.book_recovery import BookRecovery
 from router.errors import EffectError, OutageError, StateLostError
+from router.ledger.recovery import BookRecovery
 from router.local import EmbeddedRedis
-from router.rules.entries import Change, sell
-from router.rules.postings import Page, identity, numbered
-from router.rules.standing import UNKNOWN
+from router.rules.money.entries import Change, sell
+from router.rules.money.postings import Page, identity, numbered
+from router.rules.money.standing import UNKNOWN
 from router.state import keys
 from router.state.money import Money, Write
 from router.state.redis import Scripts
@@ -57,13 +57,9 @@ class Mortal:
 
 def mortal(world, step, *, after, at=1):
     """A ledger of another process, which dies there."""
-    ledger = world.another_ledger()
     if step == "publish":
-        object.__setattr__(ledger, "publisher", Mortal(world, step, after=after, at=at))
-    else:
-        object.__setattr__(ledger, "money", Mortal(world.money, step, after=after, at=at))
-    ledger.opened.update(world.ledger.opened)
-    return ledger
+        return world.another_ledger(publisher=Mortal(world, step, after=after, at=at))
+    return world.another_ledger(money=Mortal(world.money, step, after=after, at=at))
 
 
 STEPS = [(step, after) for step in ("post", "publish", "published") for after in (False, True)]
@@ -120,7 +116,7 @@ def test_what_the_broker_does_not_take_is_published_when_it_is_back(server):
 
 def test_m5_the_script_gives_a_repeat_the_bytes_that_it_keeps_and_refuses_other_content(server):
     async def story(world):
-        [inputs] = await world.ledger.gathering.gather([sale()])
+        [inputs] = await world.ledger.carrier.gathering.gather([sale()])
         change = sell(Page("b", "", 8), UNKNOWN, inputs)
         write = Write("b", change, b"", 8)
         [(result, values)] = await world.money.post([write])
@@ -142,8 +138,6 @@ def test_two_workers_with_the_same_orders_post_them_once(server):
             world._append(ORDERS.name, b"m", world.encoded(sale(f"o{number}")))
             world._append(ORDERS.name, b"m", world.encoded(refund("r", 500, f"o{number}")))
         workers = [world.another_ledger() for _ in range(3)]
-        for each in workers:
-            each.opened.update(world.ledger.opened)
         await asyncio.gather(*(each.orders(world.log[ORDERS.name]) for each in workers))
         assert sum(world.balances("pending").values()) == 10_000
         world._read[ORDERS.name] = len(world.log[ORDERS.name])
@@ -168,10 +162,7 @@ class Interrupted:
 
 
 def interrupted(world, meanwhile):
-    ledger = world.another_ledger()
-    ledger.opened.update(world.ledger.opened)
-    object.__setattr__(ledger, "money", Interrupted(world.money, meanwhile))
-    return ledger
+    return world.another_ledger(money=Interrupted(world.money, meanwhile))
 
 
 def test_two_refunds_of_an_order_that_meet_are_both_taken_in(server):
@@ -200,7 +191,7 @@ def test_m11_what_was_decided_before_a_close_is_decided_anew_after_it(server):
 
 
 def test_what_leaves_in_the_middle_of_a_close_keeps_no_other_order_from_being_settled(server, monkeypatch):
-    monkeypatch.setattr("router.ledger.CHUNK", 10)
+    monkeypatch.setattr("router.ledger.commands.CHUNK", 10)
 
     async def story(world):
         await world.put(*(sale(f"o{number:03}", 10) for number in range(150)))
@@ -222,7 +213,6 @@ class Busy:
 
     def __init__(self, world):
         self._world, self._other, self.reads = world, world.another_ledger(), 0
-        self._other.opened.update(world.ledger.opened)
 
     def __getattr__(self, name):
         return getattr(self._world.money, name)
@@ -239,9 +229,7 @@ class Busy:
 
 def closing(world, money, period=PERIOD):
     """A worker with this money closes a period."""
-    ledger = world.another_ledger()
-    ledger.opened.update(world.ledger.opened)
-    object.__setattr__(ledger, "money", money)
+    ledger = world.another_ledger(money=money)
     world._append(LEDGER_COMMANDS.name, b"b", world.close_of(period))
     return ledger.commands(world.log[LEDGER_COMMANDS.name][-1:])
 
@@ -361,15 +349,13 @@ async def busy(world):
 
 async def recovered(world, *, lost):
     """What a worker does when Redis has lost its state."""
-    ledger = world.another_ledger()
-    object.__setattr__(ledger, "money", Money(world.scripts, recovers=True))
-    ledger.opened.add("b")
-    tokens = await ledger.money.begin(["b"], "token")
-    recovery = BookRecovery(ledger, {"b"} if lost else set(), world.arbiter.now - 600_000)
+    money = Money(world.scripts, recovers=True)
+    tokens = await money.begin(["b"], "token")
+    recovery = BookRecovery(world.another_ledger(money=money).carrier, {"b"} if lost else set(), world.arbiter.now - 600_000)
     await recovery.postings(world.log[COMMISSIONS.name])
     await recovery.disputes(world.log[LEDGER_COMMANDS.name])
     await recovery.refunds(world.log[ORDERS.name])
-    await ledger.money.mark(["b"], tokens)
+    await money.mark(["b"], tokens)
 
 
 async def contents(world):

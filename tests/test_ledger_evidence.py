@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.local import EmbeddedRedis
-from router.rules.evidence import inputs_of
+from router.rules.money.evidence import inputs_of
 from router.state.members import ORIGINS_MAX, SHARES_MAX
 from tests.ledger_world import BEGIN_MS, DAY_MS, book_of, refund, sale
 from tests.lifecycle_world import guide, lead, store

@@ -16,7 +16,7 @@ from router.errors import ConfigError
 
 if TYPE_CHECKING:
     from router.rebuild import Progress
-    from router.rules.extract import Extract
+    from router.rules.money.extract import Extract
 
 T = TypeVar("T")
 

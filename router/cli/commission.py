@@ -43,7 +43,7 @@ def show(order: str, brand: str, *, as_json: bool) -> None:
     """Show who gets what of ORDER, why, and where it lies now."""
     from router.commission.reading import parked  # noqa: PLC0415 - a help page needs no broker
     from router.commission.words import story as words  # noqa: PLC0415 - same
-    from router.rules.story import story  # noqa: PLC0415 - same
+    from router.rules.money.story import story  # noqa: PLC0415 - same
 
     check_ids(order=order, brand=brand)
     book = extract(brand, (order,))
@@ -76,7 +76,7 @@ def statement(party: str, brand: str, period: str | None, *, as_csv: bool, as_js
     belong to it are shown as well.
     """
     from router.commission import words  # noqa: PLC0415 - a help page needs no broker
-    from router.rules.statement import statement as made  # noqa: PLC0415 - same
+    from router.rules.money.statement import statement as made  # noqa: PLC0415 - same
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json: name one of them")
@@ -106,7 +106,7 @@ def prove(period: str, brand: str, *, as_json: bool) -> None:
     a fen differs.
     """
     from router.commission.words import proof as words  # noqa: PLC0415 - a help page needs no broker
-    from router.rules.proof import prove  # noqa: PLC0415 - same
+    from router.rules.money.proof import prove  # noqa: PLC0415 - same
 
     check_ids(brand=brand)
     check_period(period)
@@ -130,7 +130,7 @@ def idle(period: str, brand: str, *, as_json: bool) -> None:
     Per guide and region, as the group settles today and after the split.
     """
     from router.commission.words import idle as words  # noqa: PLC0415 - a help page needs no broker
-    from router.rules.proof import idle  # noqa: PLC0415 - same
+    from router.rules.money.proof import idle  # noqa: PLC0415 - same
 
     check_ids(brand=brand)
     check_period(period)

@@ -16,7 +16,7 @@ from router.config import Settings
 from router.errors import ConfigError, OutageError
 
 if TYPE_CHECKING:
-    from router.rules.extract import Extract
+    from router.rules.money.extract import Extract
     from topics.commissions import LedgerCommand
 
 #: An extract of the seals alone.
@@ -139,7 +139,7 @@ def adjust(  # noqa: PLR0913, PLR0917 - every field of an adjustment
 ) -> None:
     """Post a correction by hand, into the open period."""
     from router.commission.asking import ask  # noqa: PLC0415 - a help page needs no broker
-    from router.rules.postings import identity  # noqa: PLC0415 - same
+    from router.rules.money.postings import identity  # noqa: PLC0415 - same
 
     rows = [_split("line", each, "ACCOUNT:ROLE:PARTY:FEN") for each in lines]
     if bad := next((each for each, row in zip(lines, rows, strict=True) if not _is_fen(row[3])), None):

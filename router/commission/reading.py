@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from router.book_replay import BOOK_TOPICS
 from router.config import Settings
 from router.feed import Feed
+from router.ledger.replay import BOOK_TOPICS
 from router.rebuild import Progress, differences, replay
 from router.reference import REFERENCE_TOPICS
 from router.replay import Replay
-from router.rules.extract import Extract
-from router.rules.postings import Seal
-from router.rules.standing import Parked, read
+from router.rules.money.extract import Extract
+from router.rules.money.postings import Seal
+from router.rules.money.standing import Parked, read
 from router.state import keys
 from router.state.money import Money
 from router.state.redis import Scripts

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from router.commission.reading import Verified
-from router.rules.proof import IdleRow, Proof
-from router.rules.statement import CALLED, PLACES, Balance, Line, Statement, date
-from router.rules.story import Entry, Holding, Part, Story
+from router.rules.money.proof import IdleRow, Proof
+from router.rules.money.statement import CALLED, PLACES, Balance, Line, Statement, date
+from router.rules.money.story import Entry, Holding, Part, Story
 
 #: The columns of a statement's CSV: amounts in fen.
 COLUMNS = (

@@ -103,7 +103,7 @@ def track(brand: str, member_id: str) -> str:
 
 
 def deeds(brand: str, member_id: str) -> str:
-    """Sorted set, ``kind|event|guide|`` -> when: what was done for the member, see ``router.rules.deeds``."""
+    """Sorted set, ``kind|event|guide|`` -> when: what was done for the member (``rules.money.deeds``)."""
     return f"lr:{{{brand}/m{shard(member_id)}}}:deeds:{member_id}"
 
 
@@ -190,7 +190,7 @@ def settled(brand: str) -> str:
 
 
 def order(brand: str, order_id: str) -> str:
-    """Hash: ``s`` how an order stands, see ``router.rules.standing``; ``i`` the inputs it was sold under."""
+    """Hash: ``s`` how an order stands (``rules.money.standing``), ``i`` the inputs it was sold under."""
     return f"lr:{{{brand}/money}}:order:{order_id}"
 
 

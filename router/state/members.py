@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from router.rules.charge import Standing
-from router.rules.deeds import Deed
+from router.rules.money.deeds import Deed
 from router.rules.ownership import DAY_MS, Contract, Fact, Loan, follow
 from router.rules.touches import Touched
 from router.state import keys

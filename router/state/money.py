@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from router.rules.entries import Change
 from router.rules.horizon import REMEMBER_MS
-from router.rules.postings import HELD, Draft, Seal, month_after, moved_fen
-from router.rules.standing import bumps, text_of
+from router.rules.money.entries import Change
+from router.rules.money.postings import HELD, Draft, Seal, month_after, moved_fen
+from router.rules.money.standing import bumps, text_of
 from router.state import keys
 from router.state.redis import Call, Item, Scripts, answered, checked
 

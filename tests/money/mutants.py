@@ -50,10 +50,15 @@ ROWS = (
     Row("F66", "period closed while a refund arrives: posted to the open one, linked"),
 )
 
-_ENTRIES, _LEDGER = "router/rules/entries.py", "router/ledger.py"
-_LINES = "router/rules/lines.py"
-_POSTINGS, _BOOK = "router/rules/postings.py", "router/rules/book.py"
-_LOT, _ENTITLED, _POST = "router/rules/allotment.py", "router/rules/entitlement.py", "router/state/post.lua"
+_ENTRIES, _LEDGER = "router/rules/money/entries.py", "router/ledger/ledger.py"
+_CARRYING, _COMMANDS = "router/ledger/carrying.py", "router/ledger/commands.py"
+_LINES = "router/rules/money/lines.py"
+_POSTINGS, _BOOK = "router/rules/money/postings.py", "router/rules/money/book.py"
+_LOT, _ENTITLED, _POST = (
+    "router/rules/money/allotment.py",
+    "router/rules/money/entitlement.py",
+    "router/state/post.lua",
+)
 _SPLITS, _SALES = "tests/test_commission_splitting.py::", "tests/test_ledger.py::"
 _CRASHES = "tests/test_ledger_crashes.py::"
 
@@ -128,7 +133,7 @@ MUTANTS = (
                 "list(weights)",
             ),
             Piece(
-                "router/rules/attribution.py",
+                "router/rules/money/attribution.py",
                 (
                     "    claims = sorted(_with_deeds(past, claims), key=lambda claim: "
                     "(claim.role, claim.party))\n"
@@ -248,9 +253,9 @@ MUTANTS = (
         "nothing is paid of an open period",
         (
             Piece(
-                _LEDGER,
-                ("        if period is None or period >= (await self.money.heads([brand]))[brand].since:\n"),
-                "        if period is None:\n",
+                _COMMANDS,
+                " or period >= (await self.carrier.money.heads([brand]))[brand].since",
+                "",
             ),
         ),
         _SALES + "test_m9_nothing_is_paid_of_a_period_that_is_not_closed",
@@ -313,7 +318,7 @@ MUTANTS = (
         "a refund goes by what its sale was sold under",
         (
             Piece(
-                _LEDGER,
+                _CARRYING,
                 "            if not read(held[whose].text).digest\n",
                 "",
             ),
@@ -370,7 +375,7 @@ MUTANTS = (
         "a repeat publishes the stored bytes",
         (
             Piece(
-                _LEDGER,
+                _CARRYING,
                 "            again += [(those[0].brand, name) for name in change.again]\n",
                 "",
             ),
@@ -383,11 +388,8 @@ MUTANTS = (
         (
             Piece(
                 _LEDGER,
-                (
-                    "            await self._publish([(brand, value) for value in await "
-                    "self.money.unpublished(brand)])\n"
-                ),
-                "            pass\n",
+                "            await self.carrier.publish([(brand, value) for value in left])\n",
+                "",
             ),
         ),
         _CRASHES + "test_f08_a_close_that_was_cut_short_is_finished_by_the_next[1-post-True]",

@@ -1,6 +1,6 @@
 """What follows in the book from a sale, a refund or a command: decisions as values, nothing is done here.
 
-What a posting moves follows from its own ``inputs``, see ``router.rules.lines``.
+What a posting moves follows from its own ``inputs``, see ``router.rules.money.lines``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from router.rules.entitlement import shared
-from router.rules.evidence import REFUNDS_MAX
-from router.rules.lines import LINES, Inputs, Lines
-from router.rules.postings import (
+from router.rules.money.entitlement import shared
+from router.rules.money.evidence import REFUNDS_MAX
+from router.rules.money.lines import LINES, Inputs, Lines
+from router.rules.money.postings import (
     ACCOUNTS,
     COMMISSION,
     Draft,
@@ -26,7 +26,7 @@ from router.rules.postings import (
     identity,
     month_after,
 )
-from router.rules.standing import (
+from router.rules.money.standing import (
     PARKED_MAX,
     UNKNOWN,
     Parked,

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from router.rules.entitlement import Share, base, shared, without
-from router.rules.extract import Extract
-from router.rules.statement import Balance, balances, not_yet, orders_of, refunds, vests_ms
+from router.rules.money.entitlement import Share, base, shared, without
+from router.rules.money.extract import Extract
+from router.rules.money.statement import Balance, balances, not_yet, orders_of, refunds, vests_ms
 from topics.commissions import Posting, PostingLine
 
 _WHOLE_BP = 10_000

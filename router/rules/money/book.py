@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from router.rules.entitlement import check
-from router.rules.entries import holds
-from router.rules.lines import LINES
-from router.rules.postings import (
+from router.rules.money.entitlement import check
+from router.rules.money.entries import holds
+from router.rules.money.lines import LINES
+from router.rules.money.postings import (
     COMMISSION,
     LETTERS,
     Seal,
@@ -26,7 +26,7 @@ from router.rules.postings import (
     moved_fen,
     sealed,
 )
-from router.rules.standing import UNKNOWN, Bumps, Standing, after, bumps, refunds_of, said
+from router.rules.money.standing import UNKNOWN, Bumps, Standing, after, bumps, refunds_of, said
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
 

@@ -10,11 +10,11 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from router.ledger import parked_of
-from router.rules.book import Book, Fault, Ledger
+from router.ledger.carrying import parked_of
 from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Record, decoded
-from router.rules.standing import PARKED_MAX, UNKNOWN, Parked, text_of
+from router.rules.money.book import Book, Fault, Ledger
+from router.rules.money.standing import PARKED_MAX, UNKNOWN, Parked, text_of
 from router.state import keys
 from topics.catalog import COMMISSIONS, LEDGER_COMMANDS, ORDERS, Topic
 from topics.commissions import LedgerCommand

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 
 from router.reference import Reference
-from router.rules.evidence import Evidence, Inputs, Party, Sale, frozen
+from router.rules.money.evidence import Evidence, Inputs, Party, Sale, frozen
+from router.rules.money.standing import sale_of
 from router.rules.ownership import DAY_MS, Contract, follow
-from router.rules.standing import sale_of
 from router.state.members import Member, Members
 from topics.orders import Order
 
 _OWNING = ("bind", "transfer_done")
 
 Told = tuple[str, str, str, str, int]
-"""Kind, id, party, more, epoch ms: see ``router.rules.deeds``."""
+"""Kind, id, party, more, epoch ms: see ``router.rules.money.deeds``."""
 
 
 @dataclass(frozen=True, slots=True)

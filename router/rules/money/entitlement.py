@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from router.rules.allotment import Key, Lot
-from router.rules.attribution import acted, attribute, bound
-from router.rules.evidence import GROUP, Inputs, inputs_of
-from router.rules.splitting import split, told
+from router.rules.money.allotment import Key, Lot
+from router.rules.money.attribution import acted, attribute, bound
+from router.rules.money.evidence import GROUP, Inputs, inputs_of
+from router.rules.money.splitting import split, told
 
 
 class Share(msgspec.Struct, frozen=True):

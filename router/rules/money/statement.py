@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from router.rules.entitlement import shared
-from router.rules.extract import Extract
 from router.rules.horizon import DAY_MS
-from router.rules.postings import ACCOUNTS, COMMISSION
+from router.rules.money.entitlement import shared
+from router.rules.money.extract import Extract
+from router.rules.money.postings import ACCOUNTS, COMMISSION
 from topics.commissions import LedgerCommand, Posting
 
 #: Where the money of a party can lie, as they stand on a statement.

@@ -12,12 +12,13 @@ from functools import partial
 import msgspec
 
 from router.errors import OutageError
-from router.ledger import TRIES_MAX, Ask, Ledger, parked_of
-from router.rules.entries import Change, park
+from router.ledger.carrying import TRIES_MAX, Ask, Carrier, parked_of
+from router.ledger.commands import Commands
 from router.rules.intake import Record, decoded
-from router.rules.lines import Inputs
-from router.rules.postings import Draft, Page, Seal
-from router.rules.standing import Standing, after, read
+from router.rules.money.entries import Change, park
+from router.rules.money.lines import Inputs
+from router.rules.money.postings import Draft, Page, Seal
+from router.rules.money.standing import Standing, after, read
 from router.state.money import Write
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
@@ -29,12 +30,12 @@ CHUNK = 200
 
 @dataclass(slots=True)
 class BookRecovery:
-    """``ledger`` goes without the guard; ``lost``: the brands whose book is empty.
+    """``carrier`` goes without the guard; ``lost``: the brands whose book is empty.
 
     Other brands lack no more than the newest, since ``since_ms``, epoch ms.
     """
 
-    ledger: Ledger
+    carrier: Carrier
     lost: set[str]
     since_ms: int
 
@@ -54,7 +55,7 @@ class BookRecovery:
         return entered
 
     async def _enter(self, events: Sequence[tuple[Posting, bytes]]) -> int:
-        money, entered = self.ledger.money, 0
+        money, entered = self.carrier.money, 0
         # of what stands twice in the log the first counts
         first = {(posting.brand, posting.posting_id): (posting, value) for posting, value in reversed(events)}
         left = list(first.values())[::-1]
@@ -73,7 +74,7 @@ class BookRecovery:
         for posting, value in events:
             name = posting.order_id or posting.posting_id  # a close is about no order
             orders.setdefault((posting.brand, name), []).append((posting, value))
-        looks = await self.ledger.money.look(list(orders))
+        looks = await self.carrier.money.look(list(orders))
         writes = []
         for ((brand, name), those), look in zip(orders.items(), looks, strict=True):
             postings = [posting for posting, _ in those]
@@ -92,7 +93,7 @@ class BookRecovery:
                     brand,
                     change,
                     look.text,
-                    self.ledger.offset_h(brand),
+                    self.carrier.offset_h(brand),
                     _seal(postings[0]) if closes else None,
                     tuple(posting.book_seq for posting in postings),
                     tuple(value for _, value in those),
@@ -108,7 +109,7 @@ class BookRecovery:
             if command.kind in {"dispute", "release"}
         ]
         for command, record in told:
-            await self.ledger.dispute(command, record)
+            await Commands(self.carrier).dispute(command, record)
         return len(told)
 
     async def refunds(self, records: Sequence[Record]) -> int:
@@ -118,7 +119,7 @@ class BookRecovery:
             for order, record in decoded(Order, records)[0]
             if order.status == "refunded"
         ]
-        return (await self.ledger.carry(asks)).changed
+        return (await self.carrier.carry(asks)).changed
 
 
 def _seal(posting: Posting) -> Seal:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from router.rules.entitlement import Share, base, idle_income, shared
-from router.rules.postings import COMMISSION
+from router.rules.money.entitlement import Share, base, idle_income, shared
+from router.rules.money.postings import COMMISSION
 from topics.commissions import Posting
 
 Inputs = Mapping[str, Any]

@@ -15,7 +15,7 @@ import orjson
 from msgspec.structs import replace
 
 from router.rules.horizon import AGE_MAX_MS, DAY_MS
-from router.rules.postings import COMMISSION, day
+from router.rules.money.postings import COMMISSION, day
 from topics.commissions import LedgerCommand, Posting
 from topics.orders import Order
 

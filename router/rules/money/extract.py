@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from router.rules.postings import month_after
-from router.rules.standing import said
+from router.rules.money.postings import month_after
+from router.rules.money.standing import said
 from topics.codec import BadEventError, decode
 from topics.commissions import LedgerCommand, Posting
 

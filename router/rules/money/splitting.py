@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from router.rules.attribution import Claim
+from router.rules.money.attribution import Claim
 from scoring.terms import WHOLE_BP, Role, SplitKind, SplitRule
 
 #: Weights of claims, one each, in any unit.

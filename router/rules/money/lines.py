@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from router.rules.entitlement import Share, base, shared
-from router.rules.evidence import GROUP
-from router.rules.postings import ACCOUNTS, COMMISSION, HELD
-from router.rules.standing import refunds_of
+from router.rules.money.entitlement import Share, base, shared
+from router.rules.money.evidence import GROUP
+from router.rules.money.postings import ACCOUNTS, COMMISSION, HELD
+from router.rules.money.standing import refunds_of
 from topics.commissions import PostingKind, PostingLine
 
 Inputs = Mapping[str, Any]

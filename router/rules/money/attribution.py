@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from router.rules.evidence import Evidence, EvidenceKind, Inputs
+from router.rules.money.evidence import Evidence, EvidenceKind, Inputs
 from router.rules.ownership import DAY_MS
 from scoring.terms import EFFECTS, EFFORTS, WHOLE_BP, Effect, Effort, Mark, Role, WindowedRole
 
