@@ -26,8 +26,8 @@ SECRET = "first-secret-of-32-bytes-or-more!"
 BRAND = "b"
 
 
-def token(guide="g", brand=BRAND, *, secret=SECRET, since_s=0, life_s=600):
-    return sign((secret,), brand, guide, int(time.time()) + since_s, life_s)
+def token(guide="g", brand=BRAND, *, secret=SECRET, since_s=0, life_s=600, **where):
+    return sign((secret,), brand, guide, int(time.time()) + since_s, life_s, **where)
 
 
 def asked(guide="g", **more):
@@ -120,12 +120,22 @@ class Scene:
             assert response.status == 200, await response.text()
             yield Stream(response)
 
-    async def post(self, body, guide="g", brand=BRAND, **headers):
+    async def post(self, body, guide="g", brand=BRAND, where=None, **headers):
         """Status and body of a response."""
-        async with self.http.post(
-            f"{self.base}/v1/responses", json=body, headers=asked(guide, brand=brand) | headers
-        ) as response:
+        headers = asked(guide, brand=brand, **(where or {})) | headers
+        async with self.http.post(f"{self.base}/v1/responses", json=body, headers=headers) as response:
             return response.status, await response.json()
+
+    async def wait_in_pool(self, *entries, cell=f"{BRAND}/-"):
+        """Let leads wait, as ``keys.waiting`` has them."""
+        await self.redis.zadd(keys.waiting(cell), dict.fromkeys(entries, 0))
+
+    async def pool(self, guide="g", **where):
+        """The ids of the leads that a guide is shown, and all that was said."""
+        async with self.http.get(f"{self.base}/v1/pool", headers=asked(guide, **where)) as response:
+            assert response.status == 200
+            text = await response.text()
+        return [each["lead_id"] for each in orjson.loads(text)["leads"]], text
 
     async def responses(self):
         """What the gateway publishes, each for one reader."""

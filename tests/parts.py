@@ -223,7 +223,12 @@ class RealCluster:
 
     def __init__(self) -> None:
         options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
-        self.nodes = [RealNode(*options, "--cluster-node-timeout", "2000") for _ in range(3)]
+        # ports of their own: those that Redis would choose lie in the kernel's range
+        self.buses = free_ports(3)
+        self.nodes = [
+            RealNode(*options, "--cluster-node-timeout", "2000", "--cluster-port", str(bus))
+            for bus in self.buses
+        ]
 
     @property
     def url(self) -> str:
@@ -233,12 +238,12 @@ class RealCluster:
         with ExitStack() as stack:
             for node in self.nodes:
                 stack.enter_context(node)
-            first, *others = self.nodes
+            first, *_ = self.nodes
             bounds = [self.SLOTS * n // 3 for n in range(4)]
             for node, low, high in zip(self.nodes, bounds, bounds[1:], strict=False):
                 node.cli("CLUSTER", "ADDSLOTSRANGE", low, high - 1)
-            for node in others:
-                first.cli("CLUSTER", "MEET", "127.0.0.1", node.port)
+            for node, bus in zip(self.nodes[1:], self.buses[1:], strict=True):
+                first.cli("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             deadline = time.monotonic() + 30
             while not all(self._agrees(node) for node in self.nodes):
                 assert time.monotonic() < deadline, first.cli("CLUSTER", "NODES")

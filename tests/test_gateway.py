@@ -56,6 +56,7 @@ MATRIX = {
     ("POST", "/v1/session"): {"nobody": 401, "forged": 401, "expired": 401, "own": 200, "foreign": 200},
     ("GET", "/v1/session"): {"nobody": 401, "forged": 401, "expired": 401, "own": 200, "foreign": 200},
     ("GET", "/v1/inbox/stream"): {"nobody": 401, "forged": 401, "expired": 401, "own": 200, "foreign": 200},
+    ("GET", "/v1/pool"): {"nobody": 401, "forged": 401, "expired": 401, "own": 200, "foreign": 200},
     ("POST", "/v1/responses"): {"nobody": 401, "forged": 401, "expired": 401, "own": 200, "foreign": 404},
 }
 TOKENS = {
@@ -338,6 +339,40 @@ async def test_f21_without_redis_there_is_no_answer_rather_than_an_empty_inbox(e
                 assert (answer.status, (await answer.json())["redis"]) == (503, False)
             redis.start()
             await scene.whole()
+
+
+# --- the open pool -----------------------------------------------------------------------------------------
+
+HERE = {"store_id": "s", "market": "上海"}
+CELL = f"{BRAND}/%E4%B8%8A%E6%B5%B7"
+WAITING = (
+    "%E4%B8%8A%E6%B5%B7|2|500|near|lead|anywhere|m-1",
+    "%E4%B8%8A%E6%B5%B7/store/s|2|400|near|lead|ours|m-2",
+    "%E4%B8%8A%E6%B5%B7/store/s/needs/suits|0|900|near|lead|vip|m-3",
+    "%E4%B8%8A%E6%B5%B7/store/t|0|100|near|lead|theirs|m-4",
+    "%E4%B8%8A%E6%B5%B7/region|0|100|region|lead|gone-further|m-5",
+    "%E4%B8%8A%E6%B5%B7/store/s/booked|0|100|near|reservation|booked|m-6",
+)
+
+
+async def test_a_guide_sees_who_waits_at_their_store_in_the_order_to_go_and_not_whose_they_are(scene):
+    await scene.wait_in_pool(*WAITING, cell=CELL)
+    names, text = await scene.pool(**HERE)
+    assert names == ["vip", "ours", "anywhere"]
+    assert "m-" not in text
+    assert (await scene.pool(**HERE | {"store_id": "t"}))[0] == ["theirs", "anywhere"]
+    assert (await scene.pool(**HERE | {"market": "北京"}))[0] == []
+    assert (await scene.pool())[0] == []  # a token that does not tell where
+
+
+async def test_a_guide_takes_out_of_the_pool_of_their_store_alone(scene):
+    await scene.wait_in_pool(*WAITING, cell=CELL)
+    async with beside(scene.answer_all()):
+        assert (await scene.post(said("grabbed", lead_id="ours", attempt=3), where=HERE))[0] == 200
+        for lead_id, where in (("theirs", HERE), ("booked", HERE), ("ours", None), ("nothing", HERE)):
+            assert (await scene.post(said("grabbed", "r2", lead_id), where=where))[0] == 404
+    [(_, record)] = scene.heard
+    assert (record.guide_id, record.member_id, record.attempt) == ("g", "m-2", None)
 
 
 # --- answers -----------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import pytest
 from playwright.async_api import expect
 
 from router.local import EmbeddedRedis
+from router.state import keys
 from tests.browser import phone
-from tests.gateway_world import beside, made, running, token
+from tests.gateway_world import BRAND, beside, made, running, token
 from tests.parts import free_ports
 from topics.assignments import Action, GuideRecord
 
@@ -31,9 +32,10 @@ async def play_router(scene):
     ends = {"declined", "won", "lost"}
     async for _, said in scene.responses():
         await scene.write_outcome(said, state=said.action)
-        seq = {"accepted": 2, "contacted": 3, "visited": 4}.get(said.action, 5)
+        seq = {"accepted": 2, "grabbed": 2, "contacted": 3, "visited": 4}.get(said.action, 5)
         guide = None if said.action in ends else said.guide_id
-        await scene.project(made(said.lead_id, seq, said.action, guide or said.guide_id))
+        state = "accepted" if said.action == "grabbed" else said.action
+        await scene.project(made(said.lead_id, seq, state, guide or said.guide_id))
 
 
 async def test_t13_f49_a_guide_works_through_their_cards(scene):
@@ -78,6 +80,31 @@ async def test_t13_f49_a_guide_works_through_their_cards(scene):
             ("first", "visited", "g"),
             ("first", "won", "g"),
         ]
+        assert page.complaints == []
+
+
+async def test_a_guide_takes_a_lead_that_waits_at_their_store(scene):
+    await scene.wait_in_pool(
+        f"@hq/store/s|0|{time.time_ns() // 1_000_000 - 300_000}|near|lead|{'long' * 9}|m-1",
+        "@hq/store/s|2|1|near|lead|other|m-2",
+    )
+    async with phone(locale="zh-CN") as page, beside(play_router(scene)):
+        await page.goto(f"{scene.base}/#token={token('g', store_id='s')}")
+        rows = page.locator(".row")
+        await expect(page.locator("#pool h2")).to_have_text("门店待领取")
+        await expect(rows.first).to_contain_text("VIP · 线索 · long")
+        await expect(rows.first).to_contain_text("已等 5 分钟")
+        await page.get_by_role("button", name="English").click()
+        await rows.first.get_by_role("button", name="Take").click()
+        await expect(page.locator(".card .ids")).to_contain_text("long")
+        [(_, said)] = scene.heard
+        assert (said.action, said.guide_id, said.member_id) == ("grabbed", "g", "m-1")
+
+        # what somebody else has taken meanwhile
+        await scene.redis.delete(keys.waiting(f"{BRAND}/-"))
+        await rows.last.get_by_role("button", name="Take").click()
+        await expect(page.locator("#poolSaid")).to_contain_text("Somebody was quicker")
+        await expect(rows).to_have_count(0)
         assert page.complaints == []
 
 

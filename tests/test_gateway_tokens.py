@@ -31,6 +31,11 @@ def test_t04_a_token_names_its_guide_until_it_expires():
     assert verify((NEW,), token) == Caller("b", "g", NOW_S + 36_000)
 
 
+def test_a_token_may_tell_where_its_guide_works():
+    token = sign((NEW,), "b", "g", NOW_S, 36_000, store_id="s", market="上海")
+    assert verify((NEW,), token) == Caller("b", "g", NOW_S + 36_000, "s", "上海")
+
+
 def test_t04_the_secret_before_verifies_while_both_are_in_use():
     token = sign((OLD,), "b", "g", NOW_S, 36_000)
     assert verify((NEW, OLD), token).guide_id == "g"
@@ -53,6 +58,7 @@ def test_t04_the_secret_before_verifies_while_both_are_in_use():
             signed(sub="g" * 65),
             signed(sub=""),
         ),
+        *(signed(store="s/x"), signed(store=1), signed(market=1), signed(market="m" * 201)),
         signed(exp=NOW_S + LIFE_S_MAX + 60),
         signed(secret="", algorithm="none"),
         signed(NEW * 2, "HS512"),

@@ -12,6 +12,9 @@ from tests.gateway_world import running, token
 from tests.test_end_to_end import lead, shop, world  # noqa: F401 - the running worker is a fixture
 from topics.catalog import LEADS
 
+#: Where the shop of `shop` is.
+HERE = {"store_id": "s1", "market": "here"}
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
@@ -24,6 +27,16 @@ def offered(world, brand, name):  # noqa: F811 - the fixture, too
     return answer["guide_id"]
 
 
+async def known(gateway, body, guide, brand):
+    """Say it until there is an answer: the card is on its way, or the gateway looks for its broker."""
+    for _ in range(200):
+        said = await gateway.post(body, guide, brand=brand, where=HERE)
+        if said[0] not in {202, 404, 429, 503}:
+            break
+        await asyncio.sleep(0.3)
+    return said
+
+
 def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(world):  # noqa: F811
     """Taken, contacted and won by the page's own call; a repeat is the same answer."""
     brand = "gateway"
@@ -32,11 +45,7 @@ def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(
     async def story():
         async with running(world.kafka_url, world.redis_url, world.prefix, alone=False) as gateway:
             body = {"response_id": "r1", "lead_id": "asked", "kind": "lead", "action": "accepted"}
-            # the same id retries, with pauses, while the gateway looks for its broker
-            said = [await gateway.post(body, holder, brand=brand)]
-            while said[0][0] in {202, 429, 503}:
-                await asyncio.sleep(0.3)
-                said = [await gateway.post(body, holder, brand=brand)]
+            said = [await known(gateway, body, holder, brand)]
             said.append(await gateway.post(body, holder, brand=brand))
             assert said == [(200, {"outcome": "applied", "state": "accepted", "seq": 2})] * 2
             other = await gateway.post(body | {"response_id": "r2"}, "somebody", brand=brand)
@@ -53,6 +62,30 @@ def test_what_a_guide_answers_is_applied_once_and_what_is_not_theirs_is_refused(
     assert [each["state"] for each in world.answers(brand)["lead", "asked"]] == [
         *("offered", "accepted", "contacted", "won"),
     ]
+
+
+def test_a_lead_that_all_have_declined_waits_in_the_pool_until_a_guide_takes_it(world):  # noqa: F811
+    brand = "pool"
+    first = offered(world, brand, "nobodys")
+    [second] = {"a", "b"} - {first}
+
+    async def story():
+        async with running(world.kafka_url, world.redis_url, world.prefix, alone=False) as gateway:
+
+            async def says(action, guide, response_id):
+                body = {"response_id": response_id, "lead_id": "nobodys", "kind": "lead", "action": action}
+                return await known(gateway, body, guide, brand)
+
+            assert (await says("declined", first, "r1"))[0] == 200
+            assert (await says("declined", second, "r2"))[1]["state"] == "waiting"
+            assert (await gateway.pool(first, brand=brand, **HERE))[0] == ["nobodys"]
+            assert (await says("grabbed", first, "r3"))[1]["state"] == "accepted"
+            assert (await gateway.pool(first, brand=brand, **HERE))[0] == []
+
+    asyncio.run(story())
+    world.until(lambda: len(world.answers(brand)["lead", "nobodys"]) == 7, "published")
+    told = [(each["state"], each.get("guide_id")) for each in world.answers(brand)["lead", "nobodys"]]
+    assert told[-3:] == [("waiting", None), ("offered", first), ("accepted", first)]
 
 
 @pytest.mark.real

@@ -667,6 +667,18 @@ def test_who_grabs_a_waiting_lead_gets_it_himself_or_nobody_does(server):
     live(server, story, guide("g", capacity=5), guide("h"))
 
 
+def test_who_has_given_a_lead_back_does_not_get_it_again_but_may_take_it_from_the_pool(server):
+    async def story(world):
+        await world.put(lead())
+        await world.say("declined", guide_id="g")
+        await world.wait(10)
+        assert world.state().startswith("waiting")
+        assert await world.say("grabbed", guide_id="g") == "applied"
+        assert world.story()[-2:] == ["offered g", "accepted g"]
+
+    live(server, story, guide("g", capacity=5))
+
+
 def test_f53_a_worker_whose_clock_is_wrong_ends_no_offer_before_its_time(server, monkeypatch):
     async def story(world):
         await world.put(lead())

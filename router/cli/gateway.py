@@ -53,8 +53,10 @@ def gateway(*, insecure: bool) -> None:
 @click.argument("guide")
 @click.option("--brand", default="demo", show_default=True)
 @click.option("--minutes", default=60, show_default=True, type=click.IntRange(1, 24 * 60))
+@click.option("--store", default="", help="Where the guide works: shows the open pool of that store.")
+@click.option("--market", default="", help="The market of that store, if it has one.")
 @clear_errors
-def token(guide: str, brand: str, minutes: int) -> None:
+def token(guide: str, brand: str, minutes: int, store: str, market: str) -> None:
     """Print a token that lets whoever has it be GUIDE; needs LEAD_ROUTER_GATEWAY_SECRET."""
     from router.web.tokens import sign  # noqa: PLC0415 - a help page needs no signatures
     from topics.fields import ID_PATTERN  # noqa: PLC0415 - same
@@ -62,7 +64,8 @@ def token(guide: str, brand: str, minutes: int) -> None:
     settings = Settings.from_env()
     if not settings.gateway_secret:
         raise ConfigError("LEAD_ROUTER_GATEWAY_SECRET is not set: use the gateway's own")
-    for name in (brand, guide):
+    for name in filter(None, (brand, guide, store)):
         if not re.match(ID_PATTERN, name):
             raise ConfigError(f"{name!r} is no id: 1 to 64 of A-Z a-z 0-9 _ . @ -")
-    click.echo(sign(settings.gateway_secret, brand, guide, int(time.time()), minutes * 60))
+    now_s, life_s = int(time.time()), minutes * 60
+    click.echo(sign(settings.gateway_secret, brand, guide, now_s, life_s, store_id=store, market=market))

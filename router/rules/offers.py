@@ -141,6 +141,8 @@ CHANGE_FULL = "the change's slots are taken"
 WISH_LATE = "a later version is known, or it is over: book anew under another id"
 #: The queue of headquarters: for leads that no market can be found for. ``@`` cannot begin a market's name.
 HQ = "@hq"
+#: Where those wait who booked ahead: in a queue of their own, so that nobody waits behind them.
+BOOKED = "booked"
 
 
 def queue_of(request: Request, cell: str, rung: Rung = "near") -> str:
@@ -168,6 +170,17 @@ def queue_of(request: Request, cell: str, rung: Rung = "near") -> str:
 
 #: Needs take no more of a queue's name.
 _NEEDS_MAX = 300
+
+
+def in_pool_of(queue: str, store_id: str) -> bool:
+    """Whether guides of a store may take out of the pool who waits in a queue of their market.
+
+    Not those who wait for another store, nor those who go up the ladder or have booked ahead.
+    """
+    _, *parts = queue.split("/")
+    if parts and (parts[0] in {"region", "hq"} or parts[-1] == BOOKED):
+        return False
+    return parts[:1] != ["store"] or parts[1] == store_id
 
 
 def cell_of_queue(brand: str, queue: str) -> str:

@@ -13,7 +13,7 @@ from router.rules.booking import AHEAD, guide_needed_ms, is_ahead
 from router.rules.charge import Charge, Standing
 from router.rules.intake import Request
 from router.rules.lifecycle import Limits, moves
-from router.rules.offers import NO_DIGEST, Offer, Terms, about, queue_of
+from router.rules.offers import BOOKED, NO_DIGEST, Offer, Terms, about, queue_of
 from scoring.arrays import Bools, Pairs, Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy
@@ -139,7 +139,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     tried = [
         (row, request.event.brand, guide_id)
         for row, request in enumerate(batch)
-        if request.move is not None
+        if request.move is not None and row not in grabs  # who takes it now may have given it back before
         for guide_id in request.move.tried
     ]
     if tried:
@@ -246,8 +246,6 @@ def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
     return out
 
 
-#: Where those wait who booked ahead: in a queue of their own, so that nobody waits behind them.
-BOOKED = "booked"
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 
 

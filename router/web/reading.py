@@ -7,13 +7,16 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from router.errors import StateLostError
+from router.rules.offers import in_pool_of
 from router.state import keys
 from router.state.redis import Call, Scripts, answered
+from router.web.tokens import Caller
+from scoring.layout import cell_name
 from topics.assignments import LIVE_STATES, Assignment
 from topics.codec import BadEventError, decode
 
@@ -27,6 +30,8 @@ NOWHERE = "0-1"
 _READS_MAX = 16
 #: Feeds that are asked about in one call: Redis does nothing else for a millisecond.
 _FEEDS_PER_CALL = 1000
+#: Leads of an open pool that a guide is shown: those who wait longest, of the highest tiers first.
+POOL_MAX = 32
 
 Guide = tuple[str, str]
 """Brand and id of a guide."""
@@ -41,8 +46,7 @@ class News:
     cards: tuple[Assignment, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a guide's inbox knows of a lead at a time, epoch ms; ``made`` is the newest record left."""
 
     now_ms: int
@@ -52,6 +56,16 @@ class Held:
 def place(text: str) -> str:
     """The place in a feed that a client names; one that no feed has for anything that is no place."""
     return text if not text or re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text, re.ASCII) else NOWHERE
+
+
+class Waiting(NamedTuple):
+    """A lead in the open pool, of a row of ``TIERS``; ``arrival_ms`` is since when it counts, epoch ms."""
+
+    tier: int
+    arrival_ms: int
+    kind: str
+    lead_id: str
+    member_id: str
 
 
 class Reading:
@@ -104,9 +118,23 @@ class Reading:
         made = _readable(record) if record else await self._newest(guide, kind, lead_id)
         return Held(now_ms, made)
 
-    async def outcome(self, made: Assignment, response_id: str) -> dict[str, Any] | None:
-        """What became of a response about a lead, once that is known."""
-        journey = keys.journey(made.brand, made.member_id, made.kind, made.lead_id)
+    async def pool(self, caller: Caller) -> list[Waiting]:
+        """Who waits in the market and may be taken by guides of the caller's store, in the order to go."""
+        if not caller.store_id:
+            return []
+        waiting = keys.waiting(cell_name(caller.brand, caller.market or None))
+        async with self._room:
+            [text] = (await self._scripts.run([Call("waiters", [waiting], [POOL_MAX, 0])]))[0]
+        found = [each.split("|") for each in text.decode().split(" ") if each]
+        mine = [
+            Waiting(int(tier), int(arrival_ms), kind, lead_id, member_id)
+            for queue, tier, arrival_ms, _, kind, lead_id, member_id in found
+            if in_pool_of(queue, caller.store_id)
+        ]
+        return sorted(mine)[:POOL_MAX]
+
+    async def outcome(self, journey: str, response_id: str) -> dict[str, Any] | None:
+        """What became of a response, once the journey (its key) of the lead tells."""
         async with self._room:
             value: Any = await answered(self._scripts.redis.hget(journey, f"r|{response_id}"))
         return orjson.loads(value) if value else None

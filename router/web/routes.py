@@ -10,11 +10,13 @@ from typing import Literal
 
 from aiohttp import hdrs, web
 
+from router.errors import OutageError
 from router.web.admission import caller_of, cookie_name, on_loopback, refuse_other_sites
 from router.web.answers import Said
 from router.web.parts import CALLER, PARTS, Parts
 from router.web.streaming import language_of, stream
 from router.web.tokens import Caller, TokenError, verify
+from scoring.requests import TIERS
 from topics.codec import BadEventError, decode
 from topics.fields import Event
 
@@ -100,6 +102,19 @@ async def respond(request: web.Request) -> web.Response:
     return web.json_response(reply.body, status=reply.status)
 
 
+async def pool(request: web.Request) -> web.Response:
+    """Who waits where the guide works, in the order to go; whose they are is told to who takes them."""
+    try:
+        waiting = await request.app[PARTS].answers.reading.pool(request[CALLER])
+    except OutageError:
+        raise web.HTTPServiceUnavailable(headers={hdrs.RETRY_AFTER: "1"}) from None
+    leads = [
+        {"kind": kind, "lead_id": lead_id, "tier": TIERS[tier], "arrival_ms": arrival_ms}
+        for tier, arrival_ms, kind, lead_id, _ in waiting
+    ]
+    return web.json_response({"leads": leads})
+
+
 async def _body(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(READ_S):
@@ -115,6 +130,7 @@ ROUTES = (
     Route("POST", "/v1/session", "anybody", guarded=True, handler=open_session),
     Route("GET", "/v1/session", "guide", guarded=False, handler=session),
     Route("GET", "/v1/inbox/stream", "guide", guarded=True, handler=stream),
+    Route("GET", "/v1/pool", "guide", guarded=True, handler=pool),
     Route("POST", "/v1/responses", "guide", guarded=True, handler=respond),
 )
 

@@ -1,4 +1,4 @@
-"""Who is calling: signed tokens that name a brand and a guide, and nothing else."""
+"""Who is calling: signed tokens that name a brand and a guide, and if they like where the guide works."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ ALGORITHM = "HS256"
 LIFE_S_MAX = 24 * 3600
 #: How far the clock of whoever signs may be ahead of ours.
 _LEEWAY_S = 5
+#: Markets are text for people.
+_MARKET_MAX = 200
 _REQUIRED = ("sub", "brand", "aud", "iss", "exp", "nbf")
 
 
@@ -27,15 +29,28 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A guide of a brand, until the token expires."""
+    """A guide of a brand, until the token expires (epoch seconds).
+
+    ``store_id`` and ``market`` say whose open pool the guide is shown; '' for a token that does not tell.
+    """
 
     brand: str
     guide_id: str
     expires_s: int
-    """Epoch seconds."""
+    store_id: str = ""
+    market: str = ""
 
 
-def sign(secrets: tuple[str, ...], brand: str, guide_id: str, now_s: int, life_s: int) -> str:
+def sign(  # noqa: PLR0913 - what a token says
+    secrets: tuple[str, ...],
+    brand: str,
+    guide_id: str,
+    now_s: int,
+    life_s: int,
+    *,
+    store_id: str = "",
+    market: str = "",
+) -> str:
     """A token for a guide, valid from now on for so many seconds, signed with the first secret."""
     claims = {
         "sub": guide_id,
@@ -44,7 +59,7 @@ def sign(secrets: tuple[str, ...], brand: str, guide_id: str, now_s: int, life_s
         "iss": ISSUER,
         "nbf": now_s,
         "exp": now_s + life_s,
-    }
+    } | ({"store": store_id, "market": market} if store_id else {})
     return jwt.encode(claims, secrets[0], ALGORITHM)
 
 
@@ -83,4 +98,9 @@ def _caller(claims: dict[str, Any]) -> Caller:
         raise TokenError("brand or sub is no id")
     if expires_s - int(claims["nbf"]) > LIFE_S_MAX:
         raise TokenError("lives too long")
-    return Caller(brand, guide_id, expires_s)
+    store_id, market = claims.get("store", ""), claims.get("market", "")
+    if not (isinstance(market, str) and isinstance(store_id, str)) or len(market) > _MARKET_MAX:
+        raise TokenError("store or market is no text")
+    if store_id and not re.match(ID_PATTERN, store_id):
+        raise TokenError("store is no id")
+    return Caller(brand, guide_id, expires_s, store_id, market)

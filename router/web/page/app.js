@@ -11,6 +11,8 @@ const WORDS = {
     kinds: { lead: "线索", reservation: "预约", list: "名单" },
     states: { offered: "新", delivered: "新", seen: "新", accepted: "已接手", contacted: "已联系", visited: "已到店" },
     actions: { accepted: "接手", declined: "婉拒", contacted: "已联系", visited: "已到店", won: "成交", lost: "未成交" },
+    pool: "门店待领取", take: "领取", tiers: { vip: "VIP", repeat: "老客", new: "新客", prospect: "潜客" },
+    waits: (minutes) => `已等 ${minutes} 分钟`, taken: "已被领取，或您手上已满。",
   },
   en: {
     title: "Your leads", other: "中文", on: "Connected", off: "Reconnecting…", left: "left", late: "Overdue",
@@ -23,6 +25,8 @@ const WORDS = {
     kinds: { lead: "Lead", reservation: "Reservation", list: "List" },
     states: { offered: "New", delivered: "New", seen: "New", accepted: "Accepted", contacted: "Contacted", visited: "Visited" },
     actions: { accepted: "Accept", declined: "Decline", contacted: "Contacted", visited: "Visited", won: "Won", lost: "Lost" },
+    pool: "Waiting at your store", take: "Take", tiers: { vip: "VIP", repeat: "Repeat", new: "New", prospect: "Prospect" },
+    waits: (minutes) => `waiting ${minutes} min`, taken: "Somebody was quicker, or your hands are full.",
   },
 };
 // What a guide may say next; the first one is the way forward.
@@ -30,6 +34,7 @@ const SAY = {
   offered: ["accepted", "declined"], delivered: ["accepted", "declined"], seen: ["accepted", "declined"],
   accepted: ["contacted"], contacted: ["visited"], visited: ["won", "lost"],
 };
+const POOL_MS = 20000; // how often the pool is looked at: cards come by themselves, the pool is asked for
 const RETRY_MS = 1000, RETRY_MS_MAX = 30000, SAY_TRIES_MAX = 8, SETTLED_MS = 5000;
 
 const find = (id) => document.getElementById(id);
@@ -37,6 +42,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 // Between half and all of a doubling wait: a thousand phones must not come back in the same second.
 const jittered = (tries) => Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** tries) * (0.5 + Math.random() / 2);
 const cards = new Map(); // kind|lead -> { card, element, said, busy }
+let pool = [], poolSaid = "", taking = false;
 let language = localStorage.getItem("language") || document.documentElement.lang;
 let pausedUntil = Number(sessionStorage.getItem("pausedUntil")); // a page that is loaded again still says why
 let source = null, after = "", tries = 0, stopped = "", attempt = 0;
@@ -59,7 +65,41 @@ async function start() {
   }
   showWords();
   setInterval(showTimes, 1000);
+  setInterval(lookAtPool, POOL_MS);
   connect();
+}
+
+async function lookAtPool() {
+  if (stopped || document.hidden) return;
+  const answer = await fetch("/v1/pool", { credentials: "same-origin" }).catch(() => null);
+  if (answer && answer.ok) pool = (await answer.json()).leads;
+  showPool();
+}
+
+async function takeFromPool(lead) {
+  taking = true;
+  poolSaid = "sending";
+  showPool();
+  const status = await post({ response_id: newId(), lead_id: lead.lead_id, kind: lead.kind, action: "grabbed" }, () => {
+    poolSaid = "retrying";
+    showPool();
+  });
+  if (status === 401) return stop("signedOut");
+  taking = false;
+  poolSaid = status === 200 ? "" : [403, 404, 409].includes(status) ? "taken" : "failed";
+  lookAtPool(); // the card itself comes by the stream
+}
+
+// The same id until there is an answer: whatever was lost on the way, it counts once. 0: there was none.
+async function post(body, again) {
+  for (let turn = 0; turn < SAY_TRIES_MAX; turn++) {
+    const answer = await send("/v1/responses", body).catch(() => null);
+    const status = answer ? answer.status : 0;
+    if (status && ![202, 429].includes(status) && status < 500) return status;
+    again();
+    await wait(jittered(turn));
+  }
+  return 0;
 }
 
 async function connect() {
@@ -79,7 +119,7 @@ async function connect() {
     act(JSON.parse(event.data));
     show();
   });
-  source.onopen = () => showLink(true);
+  source.onopen = () => { showLink(true); lookAtPool(); };
   source.onerror = () => { if (mine === attempt) reconnect(); };
   on("reload", () => { cards.clear(); });
   on("snapshot", (data) => {
@@ -123,29 +163,19 @@ function take(card) {
   else held.card = card;
 }
 
-// The same id until there is an answer: whatever was lost on the way, it counts once.
 async function say(held, action) {
   const { kind, lead_id, attempt: offer, seq } = held.card;
-  const body = { response_id: newId(), lead_id, kind, action, attempt: offer };
   held.busy = true;
   held.said = "sending";
   show();
-  for (let turn = 0; turn < SAY_TRIES_MAX; turn++) {
-    const answer = await send("/v1/responses", body).catch(() => null);
-    const status = answer ? answer.status : 0;
-    if (status === 401) return stop("signedOut");
-    if (status === 200) { // the card itself follows by the stream, in a moment
-      settle(keyOf(held.card), seq, "", true);
-      setTimeout(() => settle(keyOf(held.card), seq, ""), SETTLED_MS);
-      return;
-    }
-    if (status && ![202, 429].includes(status) && status < 500) {
-      return settle(keyOf(held.card), seq, { 409: "moved", 403: "notYours", 404: "notYours" }[status] ?? "failed");
-    }
-    settle(keyOf(held.card), seq, "retrying", true);
-    await wait(jittered(turn));
+  const key = keyOf(held.card);
+  const status = await post({ response_id: newId(), lead_id, kind, action, attempt: offer }, () => settle(key, seq, "retrying", true));
+  if (status === 401) return stop("signedOut");
+  if (status === 200) { // the card itself follows by the stream, in a moment
+    settle(key, seq, "", true);
+    return void setTimeout(() => settle(key, seq, ""), SETTLED_MS);
   }
-  settle(keyOf(held.card), seq, "failed");
+  settle(key, seq, { 409: "moved", 403: "notYours", 404: "notYours" }[status] ?? "failed");
 }
 
 function settle(key, seq, said, busy = false) {
@@ -176,6 +206,7 @@ function show() {
   find("empty").hidden = held.length > 0 || stopped !== "" || !after;
   find("notice").hidden = stopped === "";
   find("notice").textContent = stopped && words()[stopped];
+  showPool();
   document.title = held.length ? `(${held.length}) ${words().title}` : words().title;
   showTimes();
 }
@@ -207,6 +238,24 @@ function fill(held) {
     button.textContent = words().actions[button.dataset.action];
     button.disabled = held.busy;
   }
+}
+
+function showPool() {
+  find("pool").hidden = stopped !== "" || (!pool.length && !poolSaid);
+  find("pool").querySelector("h2").textContent = words().pool;
+  find("poolSaid").hidden = !poolSaid;
+  find("poolSaid").textContent = poolSaid && words()[poolSaid];
+  find("waiting").replaceChildren(...pool.map((lead) => {
+    const row = find("row").content.cloneNode(true).firstElementChild, button = row.querySelector("button");
+    const minutes = Math.max(0, Math.floor((Date.now() - lead.arrival_ms) / 60000));
+    row.querySelector("span").textContent = [
+      words().tiers[lead.tier], words().kinds[lead.kind] || lead.kind, lead.lead_id, words().waits(minutes),
+    ].join(" · ");
+    button.textContent = words().take;
+    button.disabled = taking;
+    button.addEventListener("click", () => takeFromPool(lead));
+    return row;
+  }));
 }
 
 function showTimes() {
