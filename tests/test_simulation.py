@@ -243,7 +243,7 @@ class Cases:
             # the first seqs leave no hole, as those of the log do not
             held = self._db.hgetall(keys.lead(cell, "lead", lead))
             seq = self.rng.randint(1, int(held.get(b"q", 0)) + 1)
-            cause = self.rng.choice(("lead", "reservation/2"))
+            cause = self.rng.choice(("lead", "reservation/1", "reservation/2", "reservation/3"))
             answer = f"{state} 1 2 {self.rng.randint(1, 2)} 0 4 7 {cause}|{lead} - {choice}"
             args += (f"lead|{lead}|m-{lead}", seq, answer, "d1" if seq == 1 else "", guide)
             args += (
