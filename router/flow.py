@@ -7,9 +7,10 @@ Bad records are set aside, an outage or a bug is raised: ``router.delivery`` say
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -21,9 +22,10 @@ from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import NOWHERE, Record, Refusal, Request, decoded, read
 from router.rules.meeting import identity_of
-from router.rules.offers import Answer
+from router.rules.offers import Answer, Offer
 from router.rules.placing import (
     Home,
+    Proposal,
     at_home,
     at_visit,
     claim_order,
@@ -36,7 +38,7 @@ from router.rules.placing import (
 from router.rules.reasons import winners
 from router.rules.responding import lead_of, outcomes
 from router.state.arbiter import Arbiter, Gone, Past
-from scoring.explain import explain, reasons
+from scoring.explain import Reasons, explain, reasons
 from scoring.match import Matching, match
 from scoring.policy import Policy
 from scoring.rank import Ranking, rank
@@ -56,6 +58,29 @@ class Routed:
     refusals: Sequence[Refusal]
     requests: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+
+
+class Group(NamedTuple):
+    """Requests that are ranked together: one policy rules them, and they are for the same time."""
+
+    policy: Policy
+    batch: list[Request]
+    wanted: Requests
+
+
+class Judged(NamedTuple):
+    """A group as it is ranked and matched."""
+
+    group: Group
+    homes: list[Home]
+    tiers: list[Tier]
+    ranking: Ranking
+    matching: Matching
+
+
+def together(groups: Iterable[Group]) -> list[Request]:
+    """The requests of groups, end to end."""
+    return [request for group in groups for request in group.batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +108,12 @@ class Flow:
         # what a version of a reservation is hangs on the ones before it
         for some in waves(requests, identity_of) if topic is RESERVATIONS else [requests]:
             fit, left = await self._versions(some, refusals) if topic is RESERVATIONS else (some, [])
-            for policy, batch in self.reference.by_policy(fit):
-                wanted = columns([request.event for request in batch], self.reference.roster)
-                homes, now_ms = await self.arbiter.fix_cells(
-                    self.moving.kept(batch, proposals(batch, wanted, self.reference.roster, policy)),
-                    partial(self.reference.in_charge, policy),
-                )
-                out += await self._place(batch, wanted, at_home(batch, homes), now_ms, policy, routed)
+            groups = self._groups(fit)
+            batch, asked = together(groups), self._proposals(groups)
+            homes, now_ms = await self.arbiter.fix_cells(
+                self.moving.kept(batch, asked), self.reference.in_charge
+            )
+            out += await self._place(groups, at_home(batch, homes), now_ms, routed)
             out = await self._arrive(left, out)
         await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
         return routed
@@ -121,11 +145,9 @@ class Flow:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
         told = self.moving.understand(responses, pasts, now_ms)
         left = await self.moving.leave(told.requests, now_ms)
-        out: list[Outgoing] = []
-        for policy, batch in self.reference.by_policy(told.requests):
-            wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self.moving.homes(batch, policy)
-            out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+        groups = self._groups(told.requests)
+        homes = await self.moving.homes(together(groups))
+        out = await self._place(groups, homes, now_ms, routed)
         out = await self._arrive(left, out)
         await self.arbiter.park(told.early, now_ms + EARLY_MS)
         refusals += told.refusals
@@ -145,50 +167,72 @@ class Flow:
         """
         responses = [(drain, NOWHERE) for drain, _ in drains]
         told = self.moving.understand(responses, [past for _, past in drains], now_ms)
+        groups = self._groups(told.requests)
+        homes = await self.moving.homes(together(groups))
         found: list[Response] = []
-        for policy, batch in self.reference.by_policy(told.requests):
-            wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self.moving.homes(batch, policy)
-            _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
-            chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
-            names = self.reference.roster.guide_ids.take(matching.matched[chosen])
+        for each in self._judge(groups, homes, now_ms):
+            matched = each.matching.matched
+            chosen = [row for row in each.matching.order.tolist() if matched[row] >= 0]
+            names = self.reference.roster.guide_ids.take(matched[chosen])
             for row, guide_id in zip(chosen, names, strict=True):
-                if (move := batch[row].move) is not None and move.response is not None:
+                move = each.group.batch[row].move
+                if move is not None and move.response is not None:
                     found.append(replace(move.response, guide_id=guide_id))
         return found
 
-    def _judge(
-        self, batch: Sequence[Request], wanted: Requests, homes: Sequence[Home], now_ms: int, policy: Policy
-    ) -> tuple[Ranking, Matching, list[Tier]]:
-        roster = self.reference.roster
-        settle(wanted, batch, homes, roster, policy, now_ms)
-        tiers = self.reference.tiers(batch)
-        wanted.tier = tier_numbers(tiers)
-        # who is there at the time of a visit may be elsewhere now
-        policy, at_ms = at_visit(batch, policy, now_ms)
-        ranking = rank(wanted, roster, policy, at_ms)
-        return ranking, match(ranking, wanted, roster, policy, now_ms), tiers
+    def _groups(self, requests: Sequence[Request]) -> list[Group]:
+        return [
+            Group(policy, batch, columns([request.event for request in batch], self.reference.roster))
+            for policy, batch in self.reference.by_policy(requests)
+        ]
 
-    async def _place(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
-        self,
-        batch: list[Request],
-        wanted: Requests,
-        homes: Sequence[Home],
-        now_ms: int,
-        policy: Policy,
-        routed: Routed,
-    ) -> list[Outgoing]:
+    def _proposals(self, groups: Sequence[Group]) -> list[Proposal]:
         roster = self.reference.roster
-        ranking, matching, tiers = self._judge(batch, wanted, homes, now_ms, policy)
-        # before the claim: while Redis decides, guides come and go and loads change
-        why = reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms))
-        asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
-        order = claim_order(batch, matching.order)
+        return [
+            each for group in groups for each in proposals(group.batch, group.wanted, roster, group.policy)
+        ]
+
+    def _judge(self, groups: Sequence[Group], homes: Sequence[Home], now_ms: int) -> list[Judged]:
+        """Rank and match group by group; ``homes`` are those of the groups' requests, end to end."""
+        roster, rest, out = self.reference.roster, iter(homes), []
+        for group in groups:
+            policy, batch, wanted = group.policy, group.batch, group.wanted
+            its = list(islice(rest, len(batch)))
+            settle(wanted, batch, its, roster, policy, now_ms)
+            tiers = self.reference.tiers(batch)
+            wanted.tier = tier_numbers(tiers)
+            # who is there at the time of a visit may be elsewhere now
+            ranking = rank(wanted, roster, *at_visit(batch, policy, now_ms))
+            out.append(Judged(group, its, tiers, ranking, match(ranking, wanted, roster, policy, now_ms)))
+        return out
+
+    async def _place(
+        self, groups: Sequence[Group], homes: Sequence[Home], now_ms: int, routed: Routed
+    ) -> list[Outgoing]:
+        roster, judged = self.reference.roster, self._judge(groups, homes, now_ms)
+        asked: list[Offer] = []
+        order: list[int] = []
+        why: list[Reasons] = []
+        for group, its, tiers, ranking, matching in judged:
+            policy, batch, wanted = group
+            # before the claim: while Redis decides, guides come and go and loads change
+            why.append(reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms)))
+            order += [len(asked) + row for row in claim_order(batch, matching.order)]
+            asked += offers(batch, its, wanted, matching.ranking, roster, policy, tiers, now_ms)
+        # every cell hears of the whole batch at once, however many groups it has
         answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)
         if any(answer.result == "stale" for answer in answers):
             raise OutageError("a lead has changed since it was looked at")
-        explained = explain(why, policy.runners_up, winners(batch, answers, roster))
+        batch = together(groups)
         self.reference.traffic.count(batch, answers)
         routed.requests.extend(batch)
         routed.answers.extend(answers)
-        return self.outbox.results(batch, answers, ranking, explained, roster)
+        out: list[Outgoing] = []
+        rest = iter(answers)
+        for each, its_why in zip(judged, why, strict=True):
+            batch = each.group.batch
+            its_answers = list(islice(rest, len(batch)))
+            won = winners(batch, its_answers, roster)
+            explained = explain(its_why, each.group.policy.runners_up, won)
+            out += self.outbox.results(batch, its_answers, each.ranking, explained, roster)
+        return out

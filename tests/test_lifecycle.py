@@ -763,7 +763,7 @@ def test_a_long_look_at_those_who_wait_is_followed_by_a_longer_rest(server):
         world.timers.flow, world.timers.rest = SimpleNamespace(placeable=placeable), 4
         begin = world.arbiter.now
         for _ in range(40):
-            world.reference.traffic.changes += 1
+            world.reference.traffic.changes["b/-"] += 1
             await world.timers.tick()
             world.arbiter.now += 100
         assert len(looks) * slow_ms <= (world.arbiter.now - begin) / 3
