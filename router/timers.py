@@ -146,10 +146,13 @@ class Timers:
             for (cell, waiter), past in zip(looked, pasts, strict=True):
                 if past.cell not in {None, cell}:
                     await self.arbiter.forget_waiting(cell, waiter, len(past.steps))
+            # as long as everybody is busy there is nobody to look for
+            free = {cell for cell in {cell for cell, _ in looked} if self.reference.traffic.has_room(cell)}
             waiting = {
                 (drain := self._response(lead, past, "drain", now_ms)).response_id: (drain, past, place)
                 for lead, past, place in zip(leads, pasts, looked, strict=True)
                 if past.cell == place[0]
+                and past.cell in free
                 and (newest := _newest(past)) is not None
                 and newest.state == "waiting"
             }

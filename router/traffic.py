@@ -87,6 +87,14 @@ class Traffic:
                 found.setdefault(cell, []).append(name)
         return found
 
+    def has_room(self, cell: str) -> bool:
+        """Whether any guide of a cell could hold another lead, as far as is known."""
+        roster = self._roster()
+        rows = roster.guide_rows()
+        free = rows[roster.guide_load[rows] < roster.guide_capacity[rows]]
+        here = roster.store_cell[roster.guide_store[free]] == roster.cell_row(cell)
+        return bool(roster.guide_active[free[here]].any())
+
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
         roster = self._roster()
