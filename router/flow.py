@@ -7,14 +7,14 @@ Bad records are set aside, an outage or a bug is raised: ``router.delivery`` say
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from router.errors import OutageError
+from router.judging import Group, Judging, together
 from router.merging import Merging
 from router.moving import Moving
 from router.outbox import Outbox
@@ -25,26 +25,18 @@ from router.rules.meeting import identity_of
 from router.rules.offers import Answer, Offer
 from router.rules.placing import (
     Home,
-    Proposal,
     at_home,
     at_visit,
     claim_order,
     offers,
-    proposals,
     put_back,
-    settle,
     waves,
 )
 from router.rules.reasons import winners
 from router.rules.responding import lead_of, outcomes
 from router.state.arbiter import Arbiter, Gone, Past
 from scoring.explain import Reasons, explain, reasons
-from scoring.match import Matching, match
-from scoring.policy import Policy
-from scoring.rank import Ranking, rank
-from scoring.requests import Requests, columns, tier_numbers
 from topics.catalog import LEADS, RESERVATIONS, Topic
-from topics.fields import Tier
 from topics.responses import Response
 
 #: After how long a response that came before its lead is read again.
@@ -60,29 +52,6 @@ class Routed:
     answers: list[Answer] = field(default_factory=list)
 
 
-class Group(NamedTuple):
-    """Requests that are ranked together: one policy rules them, and they are for the same time."""
-
-    policy: Policy
-    batch: list[Request]
-    wanted: Requests
-
-
-class Judged(NamedTuple):
-    """A group as it is ranked and matched."""
-
-    group: Group
-    homes: list[Home]
-    tiers: list[Tier]
-    ranking: Ranking
-    matching: Matching
-
-
-def together(groups: Iterable[Group]) -> list[Request]:
-    """The requests of groups, end to end."""
-    return [request for group in groups for request in group.batch]
-
-
 @dataclass(frozen=True, slots=True)
 class Flow:
     """The steps of the way and the parts they touch."""
@@ -93,11 +62,13 @@ class Flow:
     outbox: Outbox
     merging: Merging = field(init=False)
     moving: Moving = field(init=False)
+    judging: Judging = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the steps that look up more than one lead at a time."""
+        """Make the steps that stand in modules of their own."""
         object.__setattr__(self, "merging", Merging(self.arbiter, self.reference))
         object.__setattr__(self, "moving", Moving(self.arbiter, self.reference))
+        object.__setattr__(self, "judging", Judging(self.reference))
 
     async def route(self, topic: Topic, records: Sequence[Record]) -> Routed:
         """Route a batch of leads or reservations; when this returns the broker has every result."""
@@ -108,8 +79,8 @@ class Flow:
         # what a version of a reservation is hangs on the ones before it
         for some in waves(requests, identity_of) if topic is RESERVATIONS else [requests]:
             fit, left = await self._versions(some, refusals) if topic is RESERVATIONS else (some, [])
-            groups = self._groups(fit)
-            batch, asked = together(groups), self._proposals(groups)
+            groups = self.judging.groups(fit)
+            batch, asked = together(groups), self.judging.proposals(groups)
             homes, now_ms = await self.arbiter.fix_cells(
                 self.moving.kept(batch, asked), self.reference.in_charge
             )
@@ -145,7 +116,7 @@ class Flow:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
         told = self.moving.understand(responses, pasts, now_ms)
         left = await self.moving.leave(told.requests, now_ms)
-        groups = self._groups(told.requests)
+        groups = self.judging.groups(told.requests)
         homes = await self.moving.homes(together(groups))
         out = await self._place(groups, homes, now_ms, routed)
         out = await self._arrive(left, out)
@@ -167,54 +138,28 @@ class Flow:
         """
         responses = [(drain, NOWHERE) for drain, _ in drains]
         told = self.moving.understand(responses, [past for _, past in drains], now_ms)
-        groups = self._groups(told.requests)
+        groups = self.judging.groups(told.requests)
         homes = await self.moving.homes(together(groups))
         found: list[Response] = []
-        for each in self._judge(groups, homes, now_ms):
+        for each in self.judging.judge(groups, homes, now_ms):
             matched = each.matching.matched
             chosen = [row for row in each.matching.order.tolist() if matched[row] >= 0]
-            names = self.reference.roster.guide_ids.take(matched[chosen])
+            names = each.group.roster.guide_ids.take(matched[chosen])
             for row, guide_id in zip(chosen, names, strict=True):
                 move = each.group.batch[row].move
                 if move is not None and move.response is not None:
                     found.append(replace(move.response, guide_id=guide_id))
         return found
 
-    def _groups(self, requests: Sequence[Request]) -> list[Group]:
-        return [
-            Group(policy, batch, columns([request.event for request in batch], self.reference.roster))
-            for policy, batch in self.reference.by_policy(requests)
-        ]
-
-    def _proposals(self, groups: Sequence[Group]) -> list[Proposal]:
-        roster = self.reference.roster
-        return [
-            each for group in groups for each in proposals(group.batch, group.wanted, roster, group.policy)
-        ]
-
-    def _judge(self, groups: Sequence[Group], homes: Sequence[Home], now_ms: int) -> list[Judged]:
-        """Rank and match group by group; ``homes`` are those of the groups' requests, end to end."""
-        roster, rest, out = self.reference.roster, iter(homes), []
-        for group in groups:
-            policy, batch, wanted = group.policy, group.batch, group.wanted
-            its = list(islice(rest, len(batch)))
-            settle(wanted, batch, its, roster, policy, now_ms)
-            tiers = self.reference.tiers(batch)
-            wanted.tier = tier_numbers(tiers)
-            # who is there at the time of a visit may be elsewhere now
-            ranking = rank(wanted, roster, *at_visit(batch, policy, now_ms))
-            out.append(Judged(group, its, tiers, ranking, match(ranking, wanted, roster, policy, now_ms)))
-        return out
-
     async def _place(
         self, groups: Sequence[Group], homes: Sequence[Home], now_ms: int, routed: Routed
     ) -> list[Outgoing]:
-        roster, judged = self.reference.roster, self._judge(groups, homes, now_ms)
+        judged = self.judging.judge(groups, homes, now_ms)
         asked: list[Offer] = []
         order: list[int] = []
         why: list[Reasons] = []
         for group, its, tiers, ranking, matching in judged:
-            policy, batch, wanted = group
+            policy, batch, wanted, roster = group
             # before the claim: while Redis decides, guides come and go and loads change
             why.append(reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms)))
             order += [len(asked) + row for row in claim_order(batch, matching.order)]
@@ -230,9 +175,8 @@ class Flow:
         out: list[Outgoing] = []
         rest = iter(answers)
         for each, its_why in zip(judged, why, strict=True):
-            batch = each.group.batch
+            policy, batch, _, roster = each.group
             its_answers = list(islice(rest, len(batch)))
-            won = winners(batch, its_answers, roster)
-            explained = explain(its_why, each.group.policy.runners_up, won)
+            explained = explain(its_why, policy.runners_up, winners(batch, its_answers, roster))
             out += self.outbox.results(batch, its_answers, each.ranking, explained, roster)
         return out

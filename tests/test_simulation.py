@@ -51,7 +51,7 @@ def two_processes():
 
 
 def check_all(pool, seeds):
-    outcomes = zip(seeds, pool.map(check_aside, seeds, chunksize=5), strict=True)
+    outcomes = zip(seeds, pool.map(check_aside, seeds), strict=True)
     failed = {seed: found for seed, found in outcomes if found}
     assert not failed, "\n".join(
         f"make simulate SEED={seed}: {'; '.join(found)}" for seed, found in failed.items()
