@@ -147,7 +147,7 @@ class Timers:
                 if past.cell not in {None, cell}:
                     await self.arbiter.forget_waiting(cell, waiter, len(past.steps))
             # as long as everybody is busy there is nobody to look for
-            free = {cell for cell in {cell for cell, _ in looked} if self.reference.traffic.has_room(cell)}
+            free = self.reference.traffic.with_room()
             waiting = {
                 (drain := self._response(lead, past, "drain", now_ms)).response_id: (drain, past, place)
                 for lead, past, place in zip(leads, pasts, looked, strict=True)

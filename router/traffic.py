@@ -87,13 +87,12 @@ class Traffic:
                 found.setdefault(cell, []).append(name)
         return found
 
-    def has_room(self, cell: str) -> bool:
-        """Whether any guide of a cell could hold another lead, as far as is known."""
+    def with_room(self) -> set[str]:
+        """The cells of which some guide could hold another lead, as far as is known."""
         roster = self._roster()
         rows = roster.guide_rows()
-        free = rows[roster.guide_load[rows] < roster.guide_capacity[rows]]
-        here = roster.store_cell[roster.guide_store[free]] == roster.cell_row(cell)
-        return bool(roster.guide_active[free[here]].any())
+        free = rows[roster.guide_active[rows] & (roster.guide_load[rows] < roster.guide_capacity[rows])]
+        return {roster.cells[at] for at in np.unique(roster.store_cell[roster.guide_store[free]]).tolist()}
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""

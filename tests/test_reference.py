@@ -498,6 +498,18 @@ def test_two_workers_tell_by_one_number_whether_they_know_the_same():
     assert (over_capacity(one.roster), over_capacity(other.roster)) == (4, 0)
 
 
+def test_a_cell_has_room_while_somebody_at_work_there_has():
+    world = World(store(), store("s2", market="x"), guide("g", capacity=1), guide("h", store_id="s2"))
+    world.refresh()
+    traffic = world.reference.traffic
+    assert traffic.with_room() == {"b/-", "b/x"}
+    traffic.change("b/-", "g", 1, 0, "-")
+    assert traffic.with_room() == {"b/x"}
+    world.put(guide("h", version=2, store_id="s2", active=False))
+    world.refresh()
+    assert traffic.with_room() == set()
+
+
 # --- policies and tiers ------------------------------------------------------------------------------------
 
 
