@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
 from router.errors import OutageError
+from router.judging import Group, Judging, together
 from router.merging import Merging
 from router.moving import Moving
 from router.outbox import Outbox
@@ -21,28 +22,21 @@ from router.publish import Outgoing, Publisher
 from router.reference import Reference
 from router.rules.intake import NOWHERE, Record, Refusal, Request, decoded, read
 from router.rules.meeting import identity_of
-from router.rules.offers import Answer
+from router.rules.offers import Answer, Offer
 from router.rules.placing import (
     Home,
     at_home,
     at_visit,
     claim_order,
     offers,
-    proposals,
     put_back,
-    settle,
     waves,
 )
 from router.rules.reasons import winners
 from router.rules.responding import lead_of, outcomes
 from router.state.arbiter import Arbiter, Gone, Past
-from scoring.explain import explain, reasons
-from scoring.match import Matching, match
-from scoring.policy import Policy
-from scoring.rank import Ranking, rank
-from scoring.requests import Requests, columns, tier_numbers
+from scoring.explain import Reasons, explain, reasons
 from topics.catalog import LEADS, RESERVATIONS, Topic
-from topics.fields import Tier
 from topics.responses import Response
 
 #: After how long a response that came before its lead is read again.
@@ -68,11 +62,13 @@ class Flow:
     outbox: Outbox
     merging: Merging = field(init=False)
     moving: Moving = field(init=False)
+    judging: Judging = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the steps that look up more than one lead at a time."""
+        """Make the steps that stand in modules of their own."""
         object.__setattr__(self, "merging", Merging(self.arbiter, self.reference))
         object.__setattr__(self, "moving", Moving(self.arbiter, self.reference))
+        object.__setattr__(self, "judging", Judging(self.reference))
 
     async def route(self, topic: Topic, records: Sequence[Record]) -> Routed:
         """Route a batch of leads or reservations; when this returns the broker has every result."""
@@ -83,13 +79,12 @@ class Flow:
         # what a version of a reservation is hangs on the ones before it
         for some in waves(requests, identity_of) if topic is RESERVATIONS else [requests]:
             fit, left = await self._versions(some, refusals) if topic is RESERVATIONS else (some, [])
-            for policy, batch in self.reference.by_policy(fit):
-                wanted = columns([request.event for request in batch], self.reference.roster)
-                homes, now_ms = await self.arbiter.fix_cells(
-                    self.moving.kept(batch, proposals(batch, wanted, self.reference.roster, policy)),
-                    partial(self.reference.in_charge, policy),
-                )
-                out += await self._place(batch, wanted, at_home(batch, homes), now_ms, policy, routed)
+            groups = self.judging.groups(fit)
+            batch, asked = together(groups), self.judging.proposals(groups)
+            homes, now_ms = await self.arbiter.fix_cells(
+                self.moving.kept(batch, asked), self.reference.in_charge
+            )
+            out += await self._place(groups, at_home(batch, homes), now_ms, routed)
             out = await self._arrive(left, out)
         await self.publisher.publish([*self.outbox.dead_letters(refusals), *out])
         return routed
@@ -121,11 +116,9 @@ class Flow:
         pasts, now_ms = await self.arbiter.recall([lead_of(response) for response, _ in responses])
         told = self.moving.understand(responses, pasts, now_ms)
         left = await self.moving.leave(told.requests, now_ms)
-        out: list[Outgoing] = []
-        for policy, batch in self.reference.by_policy(told.requests):
-            wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self.moving.homes(batch, policy)
-            out += await self._place(batch, wanted, homes, now_ms, policy, routed)
+        groups = self.judging.groups(told.requests)
+        homes = await self.moving.homes(together(groups))
+        out = await self._place(groups, homes, now_ms, routed)
         out = await self._arrive(left, out)
         await self.arbiter.park(told.early, now_ms + EARLY_MS)
         refusals += told.refusals
@@ -145,50 +138,45 @@ class Flow:
         """
         responses = [(drain, NOWHERE) for drain, _ in drains]
         told = self.moving.understand(responses, [past for _, past in drains], now_ms)
+        groups = self.judging.groups(told.requests)
+        homes = await self.moving.homes(together(groups))
         found: list[Response] = []
-        for policy, batch in self.reference.by_policy(told.requests):
-            wanted = columns([request.event for request in batch], self.reference.roster)
-            homes = await self.moving.homes(batch, policy)
-            _, matching, _ = self._judge(batch, wanted, homes, now_ms, policy)
-            chosen = [row for row in matching.order.tolist() if matching.matched[row] >= 0]
-            names = self.reference.roster.guide_ids.take(matching.matched[chosen])
+        for each in self.judging.judge(groups, homes, now_ms):
+            matched = each.matching.matched
+            chosen = [row for row in each.matching.order.tolist() if matched[row] >= 0]
+            names = each.group.roster.guide_ids.take(matched[chosen])
             for row, guide_id in zip(chosen, names, strict=True):
-                if (move := batch[row].move) is not None and move.response is not None:
+                move = each.group.batch[row].move
+                if move is not None and move.response is not None:
                     found.append(replace(move.response, guide_id=guide_id))
         return found
 
-    def _judge(
-        self, batch: Sequence[Request], wanted: Requests, homes: Sequence[Home], now_ms: int, policy: Policy
-    ) -> tuple[Ranking, Matching, list[Tier]]:
-        roster = self.reference.roster
-        settle(wanted, batch, homes, roster, policy, now_ms)
-        tiers = self.reference.tiers(batch)
-        wanted.tier = tier_numbers(tiers)
-        # who is there at the time of a visit may be elsewhere now
-        policy, at_ms = at_visit(batch, policy, now_ms)
-        ranking = rank(wanted, roster, policy, at_ms)
-        return ranking, match(ranking, wanted, roster, policy, now_ms), tiers
-
-    async def _place(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
-        self,
-        batch: list[Request],
-        wanted: Requests,
-        homes: Sequence[Home],
-        now_ms: int,
-        policy: Policy,
-        routed: Routed,
+    async def _place(
+        self, groups: Sequence[Group], homes: Sequence[Home], now_ms: int, routed: Routed
     ) -> list[Outgoing]:
-        roster = self.reference.roster
-        ranking, matching, tiers = self._judge(batch, wanted, homes, now_ms, policy)
-        # before the claim: while Redis decides, guides come and go and loads change
-        why = reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms))
-        asked = offers(batch, homes, wanted, matching.ranking, roster, policy, tiers, now_ms)
-        order = claim_order(batch, matching.order)
+        judged = self.judging.judge(groups, homes, now_ms)
+        asked: list[Offer] = []
+        order: list[int] = []
+        why: list[Reasons] = []
+        for group, its, tiers, ranking, matching in judged:
+            policy, batch, wanted, roster = group
+            # before the claim: while Redis decides, guides come and go and loads change
+            why.append(reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms)))
+            order += [len(asked) + row for row in claim_order(batch, matching.order)]
+            asked += offers(batch, its, wanted, matching.ranking, roster, policy, tiers, now_ms)
+        # every cell hears of the whole batch at once, however many groups it has
         answers = put_back(await self.arbiter.claim([asked[row] for row in order]), order)
         if any(answer.result == "stale" for answer in answers):
             raise OutageError("a lead has changed since it was looked at")
-        explained = explain(why, policy.runners_up, winners(batch, answers, roster))
+        batch = together(groups)
         self.reference.traffic.count(batch, answers)
         routed.requests.extend(batch)
         routed.answers.extend(answers)
-        return self.outbox.results(batch, answers, ranking, explained, roster)
+        out: list[Outgoing] = []
+        rest = iter(answers)
+        for each, its_why in zip(judged, why, strict=True):
+            policy, batch, _, roster = each.group
+            its_answers = list(islice(rest, len(batch)))
+            explained = explain(its_why, policy.runners_up, winners(batch, its_answers, roster))
+            out += self.outbox.results(batch, its_answers, each.ranking, explained, roster)
+        return out

@@ -13,7 +13,6 @@ from router.rules.placing import Home, Proposal, home_of
 from router.rules.responding import FURTHER, Understood, understand
 from router.rules.widening import further, spot
 from router.state.arbiter import Arbiter, Going, Gone, Lead, Past, seq_of
-from scoring.policy import Policy
 from topics.reservations import Reservation
 from topics.responses import Response
 
@@ -106,12 +105,12 @@ class Moving:
                 left.append((whom, here, to, seq_of(brought)))
         return left
 
-    async def homes(self, batch: Sequence[Request], policy: Policy) -> list[Home]:
+    async def homes(self, batch: Sequence[Request]) -> list[Home]:
         """Where each request is decided, and what is known of its member."""
         brands = [request.event.brand for request in batch]
         members = [(request.event.brand, request.event.member_id) for request in batch]
         standings, now_ms = await self.arbiter.members.standings(members)
-        charges = self.reference.in_charge(policy, brands, standings, now_ms)
+        charges = self.reference.in_charge(brands, standings, now_ms)
         cells = [request.move.here if request.move is not None else "" for request in batch]
         return [home_of(*each) for each in zip(cells, charges, standings, strict=True)]
 

@@ -317,23 +317,9 @@ class Reference:
         """The cells of all stores, and of each brand the one for leads that no market can be found for."""
         return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
 
-    @property
-    def changes(self) -> int:
-        """Grows with everything by which a waiting lead may find somebody."""
-        return self._refreshed + self.traffic.changes
-
-    def gone_with_leads(self, cells: Sequence[str]) -> dict[str, list[str]]:
-        """Guides who hold leads of these cells and are gone, work no more, or whose store is closed."""
-        roster = self.roster
-        found: dict[str, list[str]] = {}
-        for cell in cells:
-            brand = cell.partition("/")[0]
-            names = self.traffic.holders(cell)
-            rows = roster.guide_ids.rows([brand] * len(names), names)
-            gone = (rows < 0) | ~roster.guide_active[np.maximum(rows, 0)] if rows.size else rows < 0
-            if gone.any():
-                found[cell] = [name for name, is_gone in zip(names, gone.tolist(), strict=True) if is_gone]
-        return found
+    def changes(self, cell: str) -> int:
+        """Grows with everything by which a lead that waits in a cell may find somebody."""
+        return self._refreshed + self.traffic.changes[cell]
 
     def by_policy(self, requests: Sequence[Request]) -> list[tuple[Policy, list[Request]]]:
         """Group requests by the policy that rules them and the time of their visit; most often it is one."""
@@ -357,11 +343,9 @@ class Reference:
         """The policy that rules a brand."""
         return self._policies.get(brand, self._default)
 
-    def in_charge(
-        self, policy: Policy, brands: Sequence[str], standings: Sequence[Standing], now_ms: int
-    ) -> list[Charge]:
+    def in_charge(self, brands: Sequence[str], standings: Sequence[Standing], now_ms: int) -> list[Charge]:
         """Who is in charge of members of these brands now, as the roster knows the guides."""
-        loan_max_ms = policy.loan_days_max * DAY_MS
+        loan_max_ms = {brand: self.policy(brand).loan_days_max * DAY_MS for brand in {*brands}}
         return charges(brands, standings, now_ms, loan_max_ms, self._delegates, self.roster)
 
     def contact_cap(self, brand: str, member_id: str) -> int:

@@ -74,53 +74,51 @@ class Timers:
         cells = self.mine(self.reference.cells)
         now_ms = await self.arbiter.now_ms()
         self._published = {name: until for name, until in self._published.items() if until > now_ms}
-        await self._deadlines(cells, now_ms)
-        await self._parked(self._brands(), now_ms)
-        await self._vesting(self._brands(), now_ms)
+        await self._due(cells, self._brands(), now_ms)
         await self._leavers(cells, now_ms)
         await self._waiting(cells, now_ms)
         await self.publisher.publish(await self.windows.due(now_ms))
         await self.windows.done()
 
-    async def _deadlines(self, cells: Sequence[str], now_ms: int) -> None:
+    async def _due(self, cells: Sequence[str], brands: Sequence[str], now_ms: int) -> None:
+        """All that is due by now, asked for in one round trip; forgotten once the broker has it."""
+        asked = [
+            *((keys.due(cell), cell, self._deadlines) for cell in cells),
+            *((keys.parked(brand), brand, self._parked) for brand in brands),
+            *((keys.vesting(brand), brand, self._vesting) for brand in brands),
+        ]
+        dues = await self.arbiter.due([name for name, *_ in asked], now_ms, DUE_MAX)
+        for (name, whose, publish), due in zip(asked, dues, strict=True):
+            if due:
+                await publish(whose, due, now_ms)
+                await self.arbiter.forget_due(name, due)
+
+    async def _deadlines(self, cell: str, due: Sequence[tuple[bytes, int]], now_ms: int) -> None:
         """States that end now: a reminder first, then the end."""
-        names = [keys.due(cell) for cell in cells]
-        for cell, name, due in zip(cells, names, await self.arbiter.due(names, now_ms, DUE_MAX), strict=True):
-            if due:
-                leads = [_lead(cell, member.decode()) for member, _ in due]
-                pasts, _ = await self.arbiter.recall(leads)
-                await self._publish(
-                    [
-                        self._response(lead, past, _deadline(newest, now_ms), now_ms)
-                        for lead, past in zip(leads, pasts, strict=True)
-                        if (newest := _newest(past)) is not None
-                    ]
-                )
-                await self.arbiter.forget_due(name, due)
+        leads = [_lead(cell, member.decode()) for member, _ in due]
+        pasts, _ = await self.arbiter.recall(leads)
+        await self._publish(
+            [
+                self._response(lead, past, _deadline(newest, now_ms), now_ms)
+                for lead, past in zip(leads, pasts, strict=True)
+                if (newest := _newest(past)) is not None
+            ]
+        )
 
-    async def _parked(self, brands: Sequence[str], now_ms: int) -> None:
+    async def _parked(self, _: str, due: Sequence[tuple[bytes, int]], __: int) -> None:
         """Responses that came before their lead: read again."""
-        names = [keys.parked(brand) for brand in brands]
-        for name, due in zip(names, await self.arbiter.due(names, now_ms, DUE_MAX), strict=True):
-            if due:
-                await self._publish([decode(Response, member) for member, _ in due])
-                await self.arbiter.forget_due(name, due)
+        await self._publish([decode(Response, member) for member, _ in due])
 
-    async def _vesting(self, brands: Sequence[str], now_ms: int) -> None:
+    async def _vesting(self, brand: str, due: Sequence[tuple[bytes, int]], now_ms: int) -> None:
         """Orders whose rights window is over, and those that refunds have waited for in vain."""
-        names = [keys.vesting(brand) for brand in brands]
-        dues = await self.arbiter.due(names, now_ms, DUE_MAX)
-        for brand, name, due in zip(brands, names, dues, strict=True):
-            if due:
-                commands = [_vest(brand, order.decode(), at_ms, now_ms) for order, at_ms in due]
-                await self.publisher.publish(
-                    [self.outbox.record(LEDGER_COMMANDS, brand.encode(), command) for command in commands]
-                )
-                await self.arbiter.forget_due(name, due)
+        commands = [_vest(brand, order.decode(), at_ms, now_ms) for order, at_ms in due]
+        await self.publisher.publish(
+            [self.outbox.record(LEDGER_COMMANDS, brand.encode(), command) for command in commands]
+        )
 
     async def _leavers(self, cells: Sequence[str], now_ms: int) -> None:
         """Leads of guides who are gone, or whose store is closed: given to somebody else."""
-        for cell, guide_ids in self.reference.gone_with_leads(cells).items():
+        for cell, guide_ids in self.reference.traffic.gone_with_leads(cells).items():
             held = await self.arbiter.held(cell, guide_ids)
             leads: list[Lead] = [
                 (cell.partition("/")[0], member_id, kind, lead_id)
@@ -138,7 +136,7 @@ class Timers:
         self.oldest_ms = _oldest(cells, queues)
         looked: list[tuple[str, str]] = []
         for cell, waiters in zip(cells, queues, strict=True):
-            seen = (self.reference.changes, now_ms // LOOK_MS, tuple(waiters))
+            seen = (self.reference.changes(cell), now_ms // LOOK_MS, tuple(waiters))
             if waiters and self._seen.get(cell) != seen:
                 self._seen[cell] = seen
                 looked += [(cell, waiter) for waiter in waiters]
@@ -148,10 +146,13 @@ class Timers:
             for (cell, waiter), past in zip(looked, pasts, strict=True):
                 if past.cell not in {None, cell}:
                     await self.arbiter.forget_waiting(cell, waiter, len(past.steps))
+            # as long as everybody is busy there is nobody to look for
+            free = self.reference.traffic.with_room()
             waiting = {
                 (drain := self._response(lead, past, "drain", now_ms)).response_id: (drain, past, place)
                 for lead, past, place in zip(leads, pasts, looked, strict=True)
                 if past.cell == place[0]
+                and past.cell in free
                 and (newest := _newest(past)) is not None
                 and newest.state == "waiting"
             }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -28,8 +29,10 @@ class Traffic:
         #: The rows where claims of our own were added since.
         self._guessed: set[int] = set()
         self._cell_count = 0
-        #: Grows with every change that Redis tells.
-        self.changes = 0
+        #: By cell: grows with all that Redis tells by which a waiting lead may find somebody.
+        self.changes: Counter[str] = Counter()
+        #: Cells and guides of whom one may hold leads there and be gone.
+        self._missed: set[tuple[str, str]] = set()
 
     def set_cell(
         self, cell: str, loads: Mapping[str, int], turns: Mapping[str, int], records: Mapping[str, str]
@@ -46,22 +49,50 @@ class Traffic:
 
     def change(self, cell: str, name: str, load: int, turn: int, record: str) -> None:
         """Take over open leads, turn and record of a guide; or the cell's clock, as the turn of ``|``."""
-        self.changes += 1
-        self._known.setdefault(cell, {})[name] = (load, turn, record)
+        held = self._known.setdefault(cell, {})
+        before, _, its_record = held.get(name, _NOTHING)
+        held[name] = (load, turn, record)
+        # who is taken up is of no use to those who wait
+        self.changes[cell] += load < before or _paused_ms(record) < _paused_ms(its_record)
         roster = self._roster()
         if name == CLOCK:
             if (number := roster.cell_row(cell)) >= 0:
                 roster.cell_clock[number] = turn
             return
         row = roster.guide_row(cell.partition("/")[0], name)
+        if load and not _works(roster, row):
+            self._missed.add((cell, name))
         # what one who moved still holds takes no room in the new cell
         if row >= 0 and roster.cell_of(int(roster.guide_store[row])) == cell:
             roster.guide_load[row], roster.guide_turn[row] = load, turn
             _enter_record(roster, row, record)
 
-    def holders(self, cell: str) -> list[str]:
-        """The guides who hold leads of a cell, as Redis has told."""
-        return [name for name, (load, *_) in self._known.get(cell, {}).items() if load]
+    def gone_with_leads(self, cells: Collection[str]) -> dict[str, list[str]]:
+        """Guides who hold leads of these cells and are gone, work no more, or whose store is closed.
+
+        It costs nothing while there is none.
+        """
+        if not self._missed:
+            return {}
+        roster = self._roster()
+        self._missed = {
+            (cell, name)
+            for cell, name in self._missed
+            if self._known.get(cell, {}).get(name, _NOTHING)[0]
+            and not _works(roster, roster.guide_row(cell.partition("/")[0], name))
+        }
+        found: dict[str, list[str]] = {}
+        for cell, name in sorted(self._missed):
+            if cell in cells:
+                found.setdefault(cell, []).append(name)
+        return found
+
+    def with_room(self) -> set[str]:
+        """The cells of which some guide could hold another lead, as far as is known."""
+        roster = self._roster()
+        rows = roster.guide_rows()
+        free = rows[roster.guide_active[rows] & (roster.guide_load[rows] < roster.guide_capacity[rows])]
+        return {roster.cells[at] for at in np.unique(roster.store_cell[roster.guide_store[free]]).tolist()}
 
     def count(self, batch: Sequence[Request], answers: Sequence[Answer]) -> None:
         """Count what the claims of a batch have taken, until Redis tells (``forget_guesses``)."""
@@ -97,6 +128,8 @@ class Traffic:
         roster = self._roster()
         for brand, guide_id in guides:
             row = roster.guide_row(brand, guide_id)
+            if not _works(roster, row):
+                self._missed.update((cell, guide_id) for cell in self._known if cell.startswith(f"{brand}/"))
             cell = roster.cell_of(int(roster.guide_store[row])) if row >= 0 else ""
             if (held := self._known.get(cell, {}).get(guide_id)) is not None:
                 self.change(cell, guide_id, *held)
@@ -105,6 +138,15 @@ class Traffic:
             for cell, known in self._known.items():
                 if CLOCK in known:
                     self.change(cell, CLOCK, *known[CLOCK])
+
+
+def _works(roster: Roster, row: int) -> bool:
+    """Whether the guide of a row, -1 for none, is active, and the store is."""
+    return row >= 0 and bool(roster.guide_active[row])
+
+
+def _paused_ms(record: str) -> int:
+    return 0 if record == "-" else record_of(record).paused_until_ms
 
 
 def _enter_record(roster: Roster, row: int, text: str) -> None:

@@ -65,7 +65,7 @@ class Windows:
         members = [(brand, lead.member_id) for lead in leads]
         standings, _ = await self.members.standings(members)
         contacts = await self.members.contacts(members, now_ms - DAY_MS)
-        charges = self.reference.in_charge(policy, [brand] * len(leads), standings, now_ms)
+        charges = self.reference.in_charge([brand] * len(leads), standings, now_ms)
         asked = [
             (lead, charge.guide_id)
             if charge.guide_id

@@ -59,6 +59,8 @@ class WhyNot:
 
 def reasons(ranking: Ranking, requests: Requests, roster: Roster, policy: Policy, now_ms: int) -> Reasons:
     """Work out what every entry of a ranking is made of."""
+    if not ranking.guide_row.size:
+        return Reasons(ranking, np.zeros((0, len(FEATURES)), np.float32))
     lead = np.repeat(np.arange(len(requests), dtype=np.int32), np.diff(ranking.start))
     return Reasons(ranking, contributions(_view(requests, roster, policy, now_ms, lead, ranking.guide_row)))
 

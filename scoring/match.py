@@ -59,6 +59,8 @@ def _columns(ranking: Ranking, requests: Requests, roster: Roster, policy: Polic
     """The place in the shortlist of the guide that each lead gets, -1 for none."""
     length = np.diff(ranking.start)
     column = np.where(length > 0, 0, -1).astype(np.int64)
+    if not ranking.guide_row.size:
+        return column
     guides, number = np.unique(ranking.guide_row, return_inverse=True)
     capacity = roster.guide_capacity[guides]
     room = np.maximum(capacity - roster.guide_load[guides], 0)

@@ -22,6 +22,9 @@ _FACTORS: U64s = np.random.default_rng(20_240_601).integers(0, 2**63, 16, np.uin
     2
 ) + np.uint64(1)
 
+#: So many names cost less one by one than as columns.
+FEW = 8
+
 
 class Names:
     """n names, by row; rows of names that went keep them."""
@@ -76,8 +79,8 @@ class Names:
 
     def rows(self, brands: Sequence[str], names: Sequence[str]) -> I32s:
         """The rows of many names, -1 where unknown."""
-        if not names:
-            return np.empty(0, np.int32)
+        if len(names) <= FEW:
+            return np.array([self.row(*each) for each in zip(brands, names, strict=True)], np.int32)
         codes: dict[str, int] = {}
         code = np.array([codes.setdefault(brand, len(codes)) for brand in brands], np.int32)
         rows = self.rows_of(np.array([name.encode() for name in names]), list(codes), code)

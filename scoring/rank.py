@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring.arrays import F32s, I32s, I64s, Rows, U32s, U64s, before, gaps, true_at
+from scoring.eligibility import ELIGIBILITY
 from scoring.policy import Policy
 from scoring.requests import Requests
 from scoring.retrieve import runs
@@ -34,12 +35,23 @@ def rank(requests: Requests, roster: Roster, policy: Policy, now_ms: int, seed: 
     Pure, and the same to the bit whatever the order of roster and batch: ties go by a hash of lead, guide
     and seed. ``seed`` is any integer.
     """
+    n = len(requests)
+    if not (requests.cell >= 0).any():  # as what has only happened to leads, which is most of what comes
+        return _nobody(np.zeros(n, np.int32), np.zeros((n, len(ELIGIBILITY)), np.int32))
     met = field(requests, roster, policy, now_ms, runs(requests, roster, policy))
+    if not met.per_lead.any():
+        return _nobody(met.seen, met.filtered)
     likely = _likely_pairs(met, policy.shortlist_max)
     guide, score = likely.guide, likely.score
     tie = ties(requests, roster, likely.lead, guide, seed)
     best, start = _first(_sort_key(score, tie), likely.start, policy.shortlist_max)
     return Ranking(start, guide[best].astype(np.int32), score[best], met.seen, met.filtered)
+
+
+def _nobody(seen: I32s, filtered: I32s) -> Ranking:
+    """The ranking of leads for whom there is nobody: to work on columns of nothing takes its time as well."""
+    none = np.empty(0, np.int32)
+    return Ranking(np.zeros(seen.size + 1, np.int32), none, none.astype(np.float32), seen, filtered)
 
 
 def ties(requests: Requests, roster: Roster, lead: Rows, guide: Rows, seed: int) -> U32s:

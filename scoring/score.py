@@ -210,6 +210,8 @@ def _sum(view: View, grain: Grain, shares: F32s) -> F32s:
 
 def _add(score: F32s, view: View, grain: Grain, shares: F32s) -> None:
     """Add the weighted features of a grain, in the order of the list."""
+    if not score.size:
+        return
     for weight, feature in zip(shares, FEATURES, strict=True):
         if weight and feature.grain is grain:
             value = view.per_guide(feature.value) if grain is Grain.GUIDE else feature.value(view)

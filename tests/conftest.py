@@ -14,7 +14,6 @@ from router.local import EmbeddedKafka, EmbeddedRedis, RedisProcess
 from router.server_process import ServerProcess
 from tests.browser import chromium
 from tests.parts import MissingPartError, RealKafka, RealRedis
-from tests.processes import Dealing, in_order
 
 MISSING = pytest.StashKey[str]()
 # a deadline would measure the machine, not what is promised
@@ -74,17 +73,6 @@ def parts(request):
         kafka.start()
     with RealRedis() if kind == "real" else EmbeddedRedis() as redis:
         yield TestParts(kind, kafka, redis)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    return Dealing(config, log)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config, items):
-    if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=lambda item: in_order(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

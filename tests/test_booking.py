@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import permutations
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.asyncio.connection import AbstractConnection
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
@@ -15,8 +17,9 @@ from router.rebuild import differences
 from router.replay import Replay
 from router.rules.horizon import REMEMBER_MS
 from router.state import keys
-from tests.lifecycle_world import BEGIN_MS, booked, guide, lead, live, policy, store
-from topics.catalog import ASSIGNMENTS
+from tests.lifecycle_world import BEGIN_MS, Record, booked, guide, lead, live, policy, store
+from topics.catalog import ASSIGNMENTS, RESERVATIONS
+from topics.codec import encode
 from topics.guides import Period
 from topics.responses import Response
 
@@ -60,6 +63,61 @@ def test_a_slot_is_sold_once_and_who_comes_second_is_told(server):
         assert (world.state("a"), reasons_of(world, "b")) == ("offered g", ["slot_full"])
         assert world.state("b").startswith("closed")
         assert set((await taken(world)).values()) == {1}
+
+    live(server, story, fitting(), guide("g", capacity=9))
+
+
+def as_records(*events):
+    return [Record("reservations", 0, 0, b"m", encode(event), (), BEGIN_MS) for event in events]
+
+
+def test_a_batch_of_reservations_costs_the_round_trips_of_one_whatever_their_times(server, monkeypatch):
+    """Each time is ranked by itself, since guides come and go; Redis is asked once for all."""
+
+    async def story(world):
+        sent, send = [], AbstractConnection.send_packed_command
+
+        async def counted(self, command, *rest):
+            sent.append(command)
+            await send(self, command, *rest)
+
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+
+        async def trips(name, count):
+            sent.clear()
+            visits = [visit(f"{name}{at}", SOON_MS + at * HOUR_MS) for at in range(count)]
+            await world.flow.route(RESERVATIONS, as_records(*visits))
+            return len(sent)
+
+        await trips("before", 1)  # scripts are sent the first time
+        assert await trips("many", 60) == await trips("one", 1) <= 6
+        states = Counter(world.state(f"many{at}").split()[0] for at in range(60))
+        assert set(states) == {"offered", "waiting"}
+
+    live(server, story, fitting(slots=9), guide("g", capacity=99))
+
+
+def test_whichever_record_of_a_reservation_is_restored_first_redis_is_as_the_log_says(server):
+    """Records of one lead may stand in the log in another order than they were made: a worker tried again."""
+
+    async def story(world):
+        once, twice = visit("a"), visit("a", SOON_MS + 4 * HOUR_MS, version=2, status="changed")
+        await world.put(once)
+        await world.say("accepted", "a", guide_id="g", kind="reservation")
+        await world.put(twice)
+        await world.say("contacted", "a", guide_id="g", kind="reservation")
+        log = world.log[ASSIGNMENTS.name]
+        told, held = list(log), await taken(world)
+        assert len(told) == 4
+        for order in permutations(told):
+            log[:] = order
+            await world.redis.flushall()
+            await world.restore()
+            story = await world.redis.hgetall(keys.lead("b/-", "reservation", "a"))
+            assert (story[b"v"], story[b"q"], await taken(world)) == (b"2", b"4", held)
+            await world.put(once, twice)
+            assert len(log) > len(told)  # the stored answers, once more
+            assert world.story("a") == ["offered g", "accepted g", "accepted g", "contacted g"]
 
     live(server, story, fitting(), guide("g", capacity=9))
 

@@ -19,11 +19,12 @@ from router.rules.offers import MOMENTS, made
 from router.rules.ownership import Contract, fact_of, follow
 from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
 from router.timers import WAITERS_MAX
+from scoring.build import compact
 from scoring.policy import Policy
 from tests.lifecycle_world import BEGIN_MS, TOML, booked, guide, lead, live, policy, presence, store
 from topics.assignments import FINAL_STATES, LIVE_STATES, Rung, State
 from topics.bindings import Binding
-from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, PRESENCE, RESPONSES
+from topics.catalog import ASSIGNMENTS, GUIDES, POLICIES, PRESENCE, RESPONSES, STORES
 from topics.codec import encode
 
 STATES = get_args(State)
@@ -760,6 +761,24 @@ def test_f64_a_policy_that_comes_in_mid_batch_rules_the_next_one(server):
     live(server, story, guide("g", capacity=9))
 
 
+def test_columns_that_are_laid_out_anew_while_redis_is_asked_send_no_lead_astray(server):
+    """Its batch holds rows of the roster as it was."""
+
+    async def story(world):
+        fix_cells = world.arbiter.fix_cells
+
+        async def meanwhile(*args):
+            await world.remove(STORES, "b/a")
+            world.reference.roster = compact(world.reference.roster)
+            return await fix_cells(*args)
+
+        world.arbiter.fix_cells = meanwhile
+        await world.put(lead(store_id="s", lat=None, lon=None))
+        assert world.state() == "offered g"
+
+    live(server, story, store("a", lat=30.0), guide("x", store_id="a"), guide("g"))
+
+
 def test_a_long_look_at_those_who_wait_is_followed_by_a_longer_rest(server):
     """However many wait, the worker has most of its time for those who come; the rest has an end."""
 
@@ -775,7 +794,7 @@ def test_a_long_look_at_those_who_wait_is_followed_by_a_longer_rest(server):
         world.timers.flow, world.timers.rest = SimpleNamespace(placeable=placeable), 4
         begin = world.arbiter.now
         for _ in range(40):
-            world.reference.traffic.changes += 1
+            world.reference.traffic.changes["b/-"] += 1
             await world.timers.tick()
             world.arbiter.now += 100
         assert len(looks) * slow_ms <= (world.arbiter.now - begin) / 3

@@ -6,7 +6,7 @@ import pytest
 
 from router.errors import OutageError
 from router.local import EmbeddedRedis
-from tests.lifecycle_world import BEGIN_MS, Record, guide, lead, live, policy, store
+from tests.lifecycle_world import BEGIN_MS, Record, booked, guide, lead, live, policy, store
 from topics.catalog import LEADS
 from topics.codec import encode
 from topics.fields import Source
@@ -34,6 +34,16 @@ def test_a_second_lead_for_the_same_is_merged_into_the_open_one(server):
         for number in (1, 2):
             name = ("one", "two")[number - 1]
             assert await world.redis.exists(f"lr:{{b/m{_shard('m')}}}:journey:lead:{name}")
+
+    live(server, story, TAILOR)
+
+
+def test_a_reservation_of_the_same_id_is_not_taken_for_the_lead_that_stands_for_a_wish(server):
+    async def story(world):
+        await world.put(booked("one"), lead("one", **SUITS))
+        await world.say("won", "one", guide_id="g")
+        await world.put(lead("two", **SUITS))
+        assert world.state("two") == "offered g"
 
     live(server, story, TAILOR)
 

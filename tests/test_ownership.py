@@ -220,7 +220,7 @@ def roster():
 
 def in_charge(roster, standing, now_ms=NOW_MS, **delegates):
     given = {f"b/{guide_id}": each for guide_id, each in delegates.items()}
-    [charge] = charges(["b"], [standing], now_ms, LOAN_MAX_MS, given, roster)
+    [charge] = charges(["b"], [standing], now_ms, {"b": LOAN_MAX_MS}, given, roster)
     return charge
 
 

@@ -432,30 +432,32 @@ def test_a_record_counts_in_its_cell_alone_as_it_does_in_redis():
 
 
 def test_f63_who_is_gone_and_still_holds_leads_is_named():
-    """Deleted, at work no more, or of a closed store; nobody else, and nobody without leads."""
+    """In any cell: deleted, at work no more, or of a closed store; nobody else, and nobody without leads."""
     world = World(
         store(), store("s2"), *(guide(name) for name in ("g", "h", "i", "j")), guide("k", store_id="s2")
     )
     world.refresh()
     loads = dict.fromkeys(("g", "h", "j", "k", "stranger"), 1)
     world.reference.traffic.set_cell("b/-", loads, {}, {})
-    assert world.reference.gone_with_leads(["b/-"]) == {"b/-": ["stranger"]}
+    assert world.reference.traffic.gone_with_leads(["b/-"]) == {"b/-": ["stranger"]}
     world.remove(GUIDES, "b/g")
     world.put(guide("h", version=2, active=False), guide("i", version=2, active=False))
     world.put(store("s2", version=2, active=False))
     world.refresh()
-    [(cell, gone)] = world.reference.gone_with_leads(["b/-", "b/other"]).items()
+    [(cell, gone)] = world.reference.traffic.gone_with_leads(["b/-", "b/other"]).items()
     assert (cell, sorted(gone)) == ("b/-", ["g", "h", "k", "stranger"])
+    world.reference.traffic.change("b/other", "g", 1, 0, "-")
+    assert world.reference.traffic.gone_with_leads(["b/other"]) == {"b/other": ["g"]}
     world.reference.traffic.set_cell("b/-", {"j": 1}, {}, {})
-    assert world.reference.gone_with_leads(["b/-"]) == {}
+    assert world.reference.traffic.gone_with_leads(["b/-"]) == {}
 
 
 def test_everything_by_which_a_waiting_lead_may_find_somebody_is_a_change():
     world = World(store(), guide("g"))
-    seen = [world.reference.changes]
+    seen = [world.reference.changes("b/-")]
 
     def changed():
-        seen.append(world.reference.changes)
+        seen.append(world.reference.changes("b/-"))
         return seen[-1] > seen[-2]
 
     world.refresh()
@@ -468,8 +470,18 @@ def test_everything_by_which_a_waiting_lead_may_find_somebody_is_a_change():
     world.put(presence("offline"))
     world.refresh()
     assert changed()
-    world.reference.traffic.change("b/-", "g", 1, 0, "-")
+    traffic = world.reference.traffic
+    traffic.change("b/-", "g", 1, 0, "-")
+    assert not changed()  # who is taken up is of no use to anybody
+    traffic.change("b/-", "g", 0, 0, "-")
     assert changed()
+    traffic.change("b/-", "g", 0, 0, f"1.000,1.000,0.000,0.000,2,{NOW_MS},1")
+    assert not changed()
+    traffic.change("b/-", "g", 0, 0, "1.000,1.000,0.000,0.000,0,0,1")
+    assert changed()  # a pause was lifted
+    traffic.change("b/other", "h", 1, 0, "-")
+    traffic.change("b/other", "h", 0, 0, "-")
+    assert not changed()
 
 
 def test_two_workers_tell_by_one_number_whether_they_know_the_same():
@@ -484,6 +496,18 @@ def test_two_workers_tell_by_one_number_whether_they_know_the_same():
     assert checksum(one.roster) != checksum(other.roster)
     one.reference.traffic.change("b/-", "h", 7, 0, "-")
     assert (over_capacity(one.roster), over_capacity(other.roster)) == (4, 0)
+
+
+def test_a_cell_has_room_while_somebody_at_work_there_has():
+    world = World(store(), store("s2", market="x"), guide("g", capacity=1), guide("h", store_id="s2"))
+    world.refresh()
+    traffic = world.reference.traffic
+    assert traffic.with_room() == {"b/-", "b/x"}
+    traffic.change("b/-", "g", 1, 0, "-")
+    assert traffic.with_room() == {"b/x"}
+    world.put(guide("h", version=2, store_id="s2", active=False))
+    world.refresh()
+    assert traffic.with_room() == set()
 
 
 # --- policies and tiers ------------------------------------------------------------------------------------

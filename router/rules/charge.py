@@ -62,18 +62,19 @@ def charges(  # noqa: PLR0913, PLR0917 - what the answer hangs on
     brands: Sequence[str],
     standings: Sequence[Standing],
     now_ms: int,
-    loan_max_ms: int,
+    loan_max_ms: Mapping[str, int],
     delegates: Mapping[str, Delegation],
     roster: Roster,
 ) -> list[Charge]:
     """Who is in charge of each member: the responsible guide, or the team that runs the guide's members.
 
-    ``delegates`` are those of ``brand/guide``. An owner whom the roster does not know is nobody; one who
+    ``loan_max_ms``, how long a loan lasts at most, is that of each brand; ``delegates`` are those of
+    ``brand/guide``. An owner whom the roster does not know is nobody; one who
     works no more leaves the member to the store.
     """
     out = [Charge()] * len(standings)
     owned = [row for row, standing in enumerate(standings) if standing.owner]
-    whose = [responsible(standings[row], now_ms, loan_max_ms) for row in owned]
+    whose = [responsible(standings[row], now_ms, loan_max_ms[brands[row]]) for row in owned]
     if delegates:
         whose = [
             _delegated(delegates.get(f"{brands[row]}/{each[0]}"), each, now_ms)

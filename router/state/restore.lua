@@ -32,6 +32,16 @@ local function raise(name, to)
   end
 end
 
+-- Whether a later step than this one tells what slots a lead holds: the last of all, or another version where any are held.
+local function told(key, seq, known, version, slots_held)
+  for at = seq + 1, known do
+    local later = redis.call('HGET', key, string.format('%d', at)) or ''
+    local its = string.match(later, ' reservation/(%d+)|')
+    if FINAL[string.match(later, '^%S*')] or slots_held and its and its ~= version then return true end
+  end
+  return false
+end
+
 for i = 1, #KEYS - 8 do
   local whom, seq, answer, digest, guide, ends, turn, record, holds = unpack(ARGV, 9 * i - 6, 9 * i + 2)
   local key = KEYS[8 + i]
@@ -46,25 +56,24 @@ for i = 1, #KEYS - 8 do
     redis.call('PEXPIRE', key, ARGV[1])
     changed = changed + 1
   end
-  if known <= tonumber(seq) and not held[6] then -- one that left holds nothing here
-    if guide ~= '' then
-      if redis.call('ZADD', open, 0, guide .. '|' .. whom) == 1 then moved[guide] = true end
-    elseif string.match(answer, '^waiting ') then
-      redis.call('ZADD', waiting, 0, string.match(answer, '(%S+)$') .. '|' .. whom)
+  if not held[6] then -- one that left holds nothing here
+    local newest = known <= tonumber(seq)
+    if newest then
+      if guide ~= '' then
+        if redis.call('ZADD', open, 0, guide .. '|' .. whom) == 1 then moved[guide] = true end
+      elseif string.match(answer, '^waiting ') then
+        redis.call('ZADD', waiting, 0, string.match(answer, '(%S+)$') .. '|' .. whom)
+      end
+      if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
     end
-    if holds ~= '' then
+    -- what a step tells of slots and version holds until a later one tells otherwise, whichever is restored first
+    if holds ~= '' and (newest or not told(key, tonumber(seq), known, version, held[4])) then
       for slot in string.gmatch(held[4] or '', '%S+') do redis.call('ZREM', slots, slot .. '|' .. whom) end
       if holds == '-' then holds = '' end
       for slot in string.gmatch(holds, '%S+') do redis.call('ZADD', slots, 0, slot .. '|' .. whom) end
       if held[4] or holds ~= '' then redis.call('HSET', key, 'h', holds) end
     end
     if version and tonumber(version) > tonumber(held[5] or '0') then redis.call('HSET', key, 'v', version) end
-    if ends == '' then redis.call('ZREM', due, whom) else redis.call('ZADD', due, ends, whom) end
-  elseif holds ~= '' and holds ~= '-' and not held[4] and not held[6] then -- a later step came first, which tells no slots
-    if not FINAL[string.match(redis.call('HGET', key, string.format('%d', known)) or '', '^%S*')] then
-      for slot in string.gmatch(holds, '%S+') do redis.call('ZADD', slots, 0, slot .. '|' .. whom) end
-      redis.call('HSET', key, 'h', holds)
-    end
   end
   if turn ~= '' then
     local whose, start, stop = string.match(turn, '^(%S+) (%S+) (%S+)$')

@@ -80,17 +80,19 @@ class Member:
             if batch is not None:
                 self.in_flight.append(batch)
                 return batch
-            await self.group.broker.arrived.wait()
+            await self.group.broker.arrived[topic].wait()
         return None
 
     def _fetch(self, topic):
-        rng = self.group.faults.rng
+        rng, logs = self.group.faults.rng, self.group.broker.logs
         owned = [tp for tp in self._position if tp[0] == topic and tp not in self.given_up]
+        if all(len(logs[tp]) == self._position[tp] for tp in owned):
+            return None
         chunks, room = [], 500 if self.group.faults.healed else rng.randint(1, BATCH_MAX)
         for tp in rng.sample(owned, len(owned)):
             while room > 0:
                 most = room if self.group.faults.healed else rng.randint(1, CHUNK_MAX)
-                records = self.group.broker.logs[tp][self._position[tp] :][:most]
+                records = logs[tp][self._position[tp] : self._position[tp] + most]
                 if not records:
                     break
                 chunk = Chunk(tp, records)
@@ -216,7 +218,7 @@ class Group:
             self.faults.trace(
                 member.process.name, f"owns {len(owned)} partitions, generation {self.generation}"
             )
-        self.broker.arrived.notify()
+        self.broker.wake()
 
     def _busy(self, patience_ends_s):
         """Whether to wait on: for the silent until they are expelled, for the others with patience."""

@@ -30,17 +30,22 @@ class Broker:
         self.logs = {(topic, part): [] for topic, count in partitions.items() for part in range(count)}
         self.committed = dict.fromkeys(self.logs, 0)
         self.down_until_s = 0.0
-        self.arrived = Signal(loop)
+        self.arrived = {topic: Signal(loop) for topic in partitions}
         self.complaints = []
 
     @property
     def down(self):
         return self.down_until_s > self.loop.now_s
 
+    def wake(self):
+        """Let everybody look again who waits for records."""
+        for signal in self.arrived.values():
+            signal.notify()
+
     def append(self, topic, partition, key, value, headers=()):
         log = self.logs[topic, partition]
         log.append(Record(topic, partition, len(log), key, value, headers, self._now_ms()))
-        self.arrived.notify()
+        self.arrived[topic].notify()
         return len(log) - 1
 
     def commit(self, tp, offset):
@@ -65,6 +70,8 @@ class Publisher:
         self._process = process
 
     async def publish(self, records):
+        if not records:
+            return
         batches = {}
         for record in records:
             batches.setdefault((record.topic, record.partition), []).append(record)

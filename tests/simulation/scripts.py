@@ -394,16 +394,13 @@ def restore(db, keys, args):
             db.hset(key, {seq: answer, b"q": b"%d" % max(known, its)} | ({named: digest} if digest else {}))
             db.pexpire(key, args[0])
             changed += 1
-        if known <= its and b"to" not in held:
-            _hang(cell, whom, answer, guide, ends)
-            _hold_again(cell, key, whom, held, holds)
+        if b"to" not in held:
+            if known <= its:
+                _hang(cell, whom, answer, guide, ends)
+            later = [held[b"%d" % at] for at in range(its + 1, known + 1) if b"%d" % at in held]
+            if not any(_tells(step, answer, held) for step in later):
+                _hold_again(cell, key, whom, held, holds)
             _raise_version(db, key, held, answer)
-        elif (
-            holds not in {b"", b"-"}
-            and not {b"h", b"to"} & held.keys()
-            and held.get(b"%d" % known, b"").split(b" ")[0] not in FINAL
-        ):
-            _hold_again(cell, key, whom, held, holds)
         cell.touched |= _raise_turns(db, cell.turns, turn)
         if record:
             whose, text = record.split(b" ")
@@ -432,6 +429,12 @@ def _restore_due(cell, whom, ends):
         cell.db.zadd(cell.due, whom, float(ends))
     else:
         cell.db.zrem(cell.due, whom)
+
+
+def _tells(later, answer, held):
+    """Whether a later step tells what slots are held: the last of all, or another version where any are."""
+    other = _version(later) not in {None, _version(answer)}
+    return later.split(b" ")[0] in FINAL or (b"h" in held and other)
 
 
 def _hold_again(cell, key, whom, held, holds):

@@ -82,7 +82,7 @@ class Worker:
         """Tell it to stop, as SIGTERM does; part of the surroundings."""
         self.faults.trace(self.process.name, "is told to stop")
         self.process.stopping = True
-        self.broker.arrived.notify()
+        self.broker.wake()
         patience_ends_s = self.loop.now_s + STOP_S
         while self.process.alive and self.member.in_flight and self.loop.now_s < patience_ends_s:
             await self.loop.sleep(0.1)
