@@ -8,15 +8,18 @@ Of the pure core printed are the postings that do not balance (none), how far th
 exact entitlement, and postings per second of CPU time beside a naive implementation: the same rules,
 then ``Decimal`` shares rounded half up and the odd fen to the first who is listed. The exact entitlement
 is kept in fen / 2**96.
+
+``--redis-orders`` go through the real ledger and its scripts on a server of their own, and through a naive
+one beside it, see ``bench.ledger``; none with 0.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -24,7 +27,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench import ledger
 from bench.figures import Figure, append
+from bench.ledger import decimal_shares
 from router.rules.money.allotment import Lot
 from router.rules.money.entitlement import Entitlement, base
 from router.rules.money.entries import give_back, holds, sell
@@ -131,14 +136,6 @@ def _terms(commission: Any, asked: dict[str, Any]) -> Any:  # noqa: ANN401 - JSO
     return msgspec.to_builtins(commission.terms(order, 1))
 
 
-def decimal_shares(fen: int, weights: list[int], total: int) -> list[int]:
-    """The naive way."""
-    whole = Decimal(fen)
-    out = [int((whole * w / total).quantize(Decimal(1), ROUND_HALF_UP)) for w in weights]
-    out[0] += fen - sum(out)
-    return out
-
-
 def run(orders: int, seed: int) -> Run:
     """Post base, overlay and a reversal for each refund; tell what is not balanced and how far all is off."""
     postings = unbalanced = 0
@@ -216,10 +213,21 @@ def _off(held: Counter[Key], entitled: Counter[Key]) -> dict[Key, float]:
     return {key: ((fen << _SCALE) - entitled[key]) / 2**_SCALE for key, fen in held.items()}
 
 
+def _redis_figures(name: str, made: ledger.Run, given: argparse.Namespace) -> Iterator[Figure]:
+    orders = given.redis_orders
+    params = {"orders": orders, "postings": made.postings, "seed": given.seed, "batch": ledger.BATCH}
+    yield Figure(f"{name}_postings_per_s", made.postings / made.wall_s, "1/s", params)
+    yield Figure(f"{name}_postings_per_cpu_s", made.postings / made.cpu_s, "1/s", params)
+    yield Figure(f"{name}_cpu_us_per_order", made.cpu_s / orders * 1e6, "us", params)
+    yield Figure(f"{name}_server_cpu_us_per_order", made.redis_cpu_s / orders * 1e6, "us", params)
+    yield Figure(f"{name}_round_trips_per_1000_orders", made.round_trips / orders * 1000, "1", params)
+
+
 def main() -> None:
     """Run, print, and keep the figures."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--orders", type=int, default=1_000_000)
+    options.add_argument("--redis-orders", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     began = time.monotonic()
@@ -242,9 +250,12 @@ def main() -> None:
         Figure("book_postings_per_cpu_s", booked / book_cpu_s, "1/s", params),
         Figure("took", took_s, "s", params),
     ]
+    if given.redis_orders:
+        real, beside = asyncio.run(ledger.both(given.redis_orders, given.seed))
+        figures += [*_redis_figures("redis", real, given), *_redis_figures("naive_redis", beside, given)]
     print(f"{made.orders:,} orders, {made.postings:,} postings, seed {given.seed}")  # noqa: T201 - what it is for
     for metric, value, unit, _ in figures:
-        print(f"  {metric:26} {value:14,.3f} {unit}")  # noqa: T201 - same
+        print(f"  {metric:36} {value:14,.3f} {unit}")  # noqa: T201 - same
     append(RESULTS, "money", figures)
 
 
