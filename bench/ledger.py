@@ -27,8 +27,7 @@ from router.local import EmbeddedRedis
 from router.outbox import Outbox
 from router.reference import Reference
 from router.rules.intake import Record
-from router.rules.money.entitlement import Entitlement, base
-from router.rules.money.evidence import inputs_of
+from router.rules.money.entitlement import Entitlement
 from router.state.arbiter import Arbiter
 from router.state.money import Money
 from router.state.redis import Scripts
@@ -230,8 +229,8 @@ async def _naive(redis: Any, gathering: Gathering, order: Order) -> int:  # noqa
     else:
         inputs = orjson.loads(await redis.get(name))
     sign = 1 if order.status == "paid" else -1
-    (settled,) = base(inputs, order.commission_fen)
-    split = Entitlement(inputs_of(inputs))
+    split = Entitlement.of(inputs)
+    (settled,) = split.base(order.commission_fen)
     fens = decimal_shares(order.commission_fen, split.lot.weights, split.lot.total)
     moves = dict(zip(split.lot.keys, fens, strict=True))
     whose = (settled.role, settled.party)

@@ -31,9 +31,8 @@ from bench import ledger
 from bench.figures import Figure, append
 from bench.ledger import decimal_shares
 from router.rules.money.allotment import Lot
-from router.rules.money.entitlement import Entitlement, base
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.entries import give_back, holds, sell
-from router.rules.money.evidence import inputs_of
 from router.rules.money.postings import Page
 from router.rules.money.standing import UNKNOWN, Refund
 from scoring.policy import parse
@@ -149,18 +148,18 @@ def run(orders: int, seed: int) -> Run:
         for fen in back:
             amounts.append(amounts[-1] - fen)
         began = time.process_time()
-        (settled,) = base(inputs, amounts[0])
-        split = Entitlement(inputs_of(inputs))
+        split = Entitlement.of(inputs)
+        (settled,), lot = split.base(amounts[0]), split.lot
         ruled = time.process_time()
-        keys, steps = split.lot.keys, [split.lot.of(fen) for fen in amounts]
+        keys, steps = lot.keys, [lot.of(fen) for fen in amounts]
         overlay = dict(zip(keys, steps[0], strict=True))
         key = (settled.role, settled.party)
         overlay[key] = overlay.get(key, 0) - settled.fen
         lines = [list(overlay.values())]
         lines += [[new - old for old, new in zip(*pair, strict=True)] for pair in pairwise(steps)]
         done = time.process_time()
-        weights = split.lot.weights
-        naively = [decimal_shares(fen, weights, split.lot.total) for fen in amounts]
+        weights = lot.weights
+        naively = [decimal_shares(fen, weights, lot.total) for fen in amounts]
         naive_cpu_s += time.process_time() - done + ruled - began
         done = time.process_time()
         Lot(dict(zip(keys, weights, strict=True)), inputs["order"]["order_id"])
@@ -174,7 +173,7 @@ def run(orders: int, seed: int) -> Run:
         for row, key in enumerate(keys):
             held[key] += steps[-1][row]
             naive[key] += naively[-1][row]
-            entitled[key] += (amounts[-1] * weights[row] << _SCALE) // split.lot.total
+            entitled[key] += (amounts[-1] * weights[row] << _SCALE) // lot.total
             parts[key] += 1
     return Run(
         orders,

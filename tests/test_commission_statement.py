@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from router.commission import words
 from router.local import EmbeddedRedis
-from router.rules.money.entitlement import shared
 from router.rules.money.entries import give_back, sell
 from router.rules.money.extract import Extract
 from router.rules.money.postings import Page, numbered
@@ -20,7 +19,7 @@ from router.rules.money.standing import UNKNOWN, Refund
 from router.rules.money.statement import statement
 from router.state import keys
 from tests.commission_desk import Desk, extract_of, many_sales
-from tests.commission_world import proof
+from tests.commission_world import proof, shared
 from tests.commission_world import sale as inputs_with
 from tests.ledger_world import NEXT, PERIOD, line
 from topics.catalog import COMMISSIONS

@@ -351,7 +351,9 @@ async def recovered(world, *, lost):
     """What a worker does when Redis has lost its state."""
     money = Money(world.scripts, recovers=True)
     tokens = await money.begin(["b"], "token")
-    recovery = BookRecovery(world.another_ledger(money=money).carrier, {"b"} if lost else set(), world.arbiter.now - 600_000)
+    recovery = BookRecovery(
+        world.another_ledger(money=money).carrier, {"b"} if lost else set(), world.arbiter.now - 600_000
+    )
     await recovery.postings(world.log[COMMISSIONS.name])
     await recovery.disputes(world.log[LEDGER_COMMANDS.name])
     await recovery.refunds(world.log[ORDERS.name])

@@ -173,8 +173,8 @@ MUTANTS = (
         (
             Piece(
                 _ENTRIES,
-                '(*cause, "base"), reverses=based)',
-                '(*cause, "base"))',
+                '(*cause, "base"), lines=lines, reverses=based)',
+                '(*cause, "base"), lines=lines)',
             ),
         ),
         _SALES + "test_m6_a_correction_is_a_posting_of_its_own_that_names_what_it_reverses",
@@ -187,13 +187,13 @@ MUTANTS = (
                 _LINES,
                 (
                     "    wanted = {(role, party): fen for (_, role, party), fen in "
-                    "_pending(shared(inputs, left)).items()}\n"
+                    "_pending(of.shared(left)).items()}\n"
                 ),
                 (
                     "    wanted = defaultdict(int)\n"
                     "    for (_, role, party), fen in before.items():\n"
                     "        wanted[role, party] += fen\n"
-                    "    for share in shared(inputs, refunds[-1].commission_fen):\n"
+                    "    for share in of.shared(refunds[-1].commission_fen):\n"
                     "        wanted[share.role, share.party] -= share.fen\n"
                 ),
             ),

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from router.rules.horizon import DAY_MS
-from router.rules.money.entitlement import shared
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.extract import Extract
 from router.rules.money.postings import ACCOUNTS, COMMISSION
 from topics.commissions import LedgerCommand, Posting
@@ -264,7 +264,7 @@ def _why(first: Posting, role: str, party: str) -> str:
         about = f" (order {first.inputs['about']})" if "about" in first.inputs else ""
         return f"adjusted by {first.actor}{about}: {first.reason}"
     try:
-        shares = shared(first.inputs, first.inputs["order"]["commission_fen"])
+        shares = Entitlement.of(first.inputs).shared(first.inputs["order"]["commission_fen"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"posting {first.posting_id} cannot be worked out: {error}") from None
     return next((each.why for each in shares if (each.role, each.party) == (role, party)), "")
