@@ -116,8 +116,9 @@ def records(topic: Topic, events: Iterable[Event], at_ms: int) -> list[Record]:
 
 
 def sold(orders: int, random: Random, now_ms: int) -> list[Order]:
-    """Orders, and a while after some of them what is given back."""
+    """Orders, and a while after some of them what is given back, once of each."""
     out: list[Order] = []
+    refunded: set[str] = set()
     for number in range(orders):
         fen = random.choice(COMMISSIONS_FEN)
         order = Order(
@@ -133,9 +134,10 @@ def sold(orders: int, random: Random, now_ms: int) -> list[Order]:
         )
         out.append(order)
         if random.random() < BACK_SHARE:
-            sale, back = random.choice(out[-BATCH:]), 0
-            if sale.status == "paid":
-                back = random.randint(1, sale.commission_fen // 2)
+            sale = random.choice(out[-BATCH:])
+            if sale.order_id not in refunded:
+                refunded.add(sale.order_id)
+                back = random.randint(1, sale.commission_fen)
                 fields = {name: getattr(sale, name) for name in sale.__struct_fields__}
                 fields |= {"status": "refunded", "refund_id": f"r{number}", "commission_fen": back}
                 out.append(Order(**fields | {"amount_fen": 20 * back}))
