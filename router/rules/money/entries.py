@@ -13,7 +13,7 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from router.rules.money.entitlement import Entitlement
-from router.rules.money.evidence import REFUNDS_MAX
+from router.rules.money.evidence import REFUNDS_MAX, apart
 from router.rules.money.lines import LINES, Inputs, Lines
 from router.rules.money.postings import (
     ACCOUNTS,
@@ -389,6 +389,6 @@ def _with(standing: Standing, drafts: Iterable[Draft]) -> Standing:
 
 def _moving(held: Sequence[tuple[str, str, int]], parties: Inputs) -> dict[str, Any]:
     """Only the parties that it is about: the posting is small."""
-    named = {party for _, party, _ in held}
-    about = {party: told for party, told in parties.items() if party in named}
+    named = {name for role, party, _ in held for name in (party, apart(role, party))}
+    about = {name: told for name, told in parties.items() if name in named}
     return {"held": [list(row) for row in held], "parties": about}
