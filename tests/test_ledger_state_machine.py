@@ -188,11 +188,14 @@ class Money(RuleBasedStateMachine):
     @initialize(
         sales=st.lists(st.tuples(st.integers(1, 10_000), SERVERS, CHANNELS), min_size=1, max_size=4),
         days=st.sampled_from([0, 8]),
+        steps=st.sampled_from([(), ("close",), ("close", "pay")]),
     )
-    def begins_with_some_sales(self, sales, days):
+    def begins_with_some_sales(self, sales, days, steps):
         for name, told in zip(MEMBER_OF, sales, strict=False):
             self.sell(name, *told, None)
         self.wait(days)
+        for step in steps:
+            getattr(self, step)(0, None)
 
     @rule(
         name=ORDER_NAMES,

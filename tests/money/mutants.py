@@ -61,6 +61,7 @@ _LOT, _ENTITLED, _POST = (
 )
 _SPLITS, _SALES = "tests/test_commission_splitting.py::", "tests/test_ledger.py::"
 _CRASHES = "tests/test_ledger_crashes.py::"
+_REVERSALS = "tests/test_ledger_reversals.py::"
 
 MUTANTS = (
     Mutant(
@@ -178,6 +179,18 @@ MUTANTS = (
             ),
         ),
         _SALES + "test_m6_a_correction_is_a_posting_of_its_own_that_names_what_it_reverses",
+    ),
+    Mutant(
+        "M6",
+        "a reversal of anything but its own sale is named",
+        (
+            Piece(
+                _BOOK,
+                "        if posting.reverses != wanted:\n",
+                "        if False:\n",
+            ),
+        ),
+        _REVERSALS + "test_m6_a_reversal_in_the_book_of_anything_but_its_own_sale_is_named[reversal-base]",
     ),
     Mutant(
         "M7",
@@ -444,6 +457,18 @@ MUTANTS = (
             ),
         ),
         _SALES + "test_f65_what_a_sale_does_not_bear_of_the_refunds_before_it_is_refused_with_its_own_bytes",
+    ),
+    Mutant(
+        "F65",
+        "what waited and is refused is told before anything is posted",
+        (
+            Piece(
+                _CARRYING,
+                "            await self.publisher.publish(self.outbox.dead_letters(waited))\n",
+                "            pass\n",
+            ),
+        ),
+        _CRASHES + "test_f08_f65_a_refund_that_waited_for_a_smaller_sale_is_told_whoever_dies[post-True]",
     ),
     Mutant(
         "F65",

@@ -224,8 +224,10 @@ def _belongs(posting: Posting, held: Standing, ledger: Ledger, of: Entitlement) 
             yield "takes a refund back twice"
         if of_split and not _held_before(inputs, held, of):
             yield f"is not about what order {posting.order_id} holds"
-        if posting.reverses not in ledger.postings and posting.reverses != _overlay_of(posting):
-            yield f"reverses {posting.reverses}, which is not in the book"
+        # an overlay that changed nothing is not in the book; its reversal may be
+        wanted = identity("overlay" if of_split else "base", posting.brand, posting.order_id or "")
+        if posting.reverses != wanted:
+            yield f"reverses {posting.reverses}, and not {wanted} of its own sale"
 
 
 def _held_before(inputs: dict[str, Any], held: Standing, of: Entitlement) -> bool:
@@ -254,11 +256,6 @@ def _cause(posting: Posting) -> tuple[str, ...] | None:
         adjusts = posting.kind == "adjust"
         return (posting.brand, command_id) if adjusts else (posting.brand, order_id, command_id)
     return None
-
-
-def _overlay_of(posting: Posting) -> str:
-    """An overlay that changed nothing is not in the book; its reversal may be."""
-    return identity("overlay", posting.brand, posting.order_id or "")
 
 
 def _add(to: Bumps, more: Bumps) -> None:
