@@ -8,15 +8,18 @@ Of the pure core printed are the postings that do not balance (none), how far th
 exact entitlement, and postings per second of CPU time beside a naive implementation: the same rules,
 then ``Decimal`` shares rounded half up and the odd fen to the first who is listed. The exact entitlement
 is kept in fen / 2**96.
+
+``--redis-orders`` go through the real ledger and its scripts on a server of their own, and through a naive
+one beside it, see ``bench.ledger``; none with 0.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -24,11 +27,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bench import ledger
 from bench.figures import Figure, append
+from bench.ledger import decimal_shares
 from router.rules.money.allotment import Lot
-from router.rules.money.entitlement import Entitlement, base
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.entries import give_back, holds, sell
-from router.rules.money.evidence import inputs_of
 from router.rules.money.postings import Page
 from router.rules.money.standing import UNKNOWN, Refund
 from scoring.policy import parse
@@ -131,14 +135,6 @@ def _terms(commission: Any, asked: dict[str, Any]) -> Any:  # noqa: ANN401 - JSO
     return msgspec.to_builtins(commission.terms(order, 1))
 
 
-def decimal_shares(fen: int, weights: list[int], total: int) -> list[int]:
-    """The naive way."""
-    whole = Decimal(fen)
-    out = [int((whole * w / total).quantize(Decimal(1), ROUND_HALF_UP)) for w in weights]
-    out[0] += fen - sum(out)
-    return out
-
-
 def run(orders: int, seed: int) -> Run:
     """Post base, overlay and a reversal for each refund; tell what is not balanced and how far all is off."""
     postings = unbalanced = 0
@@ -152,18 +148,18 @@ def run(orders: int, seed: int) -> Run:
         for fen in back:
             amounts.append(amounts[-1] - fen)
         began = time.process_time()
-        (settled,) = base(inputs, amounts[0])
-        split = Entitlement(inputs_of(inputs))
+        split = Entitlement.of(inputs)
+        (settled,), lot = split.base(amounts[0]), split.lot
         ruled = time.process_time()
-        keys, steps = split.lot.keys, [split.lot.of(fen) for fen in amounts]
+        keys, steps = lot.keys, [lot.of(fen) for fen in amounts]
         overlay = dict(zip(keys, steps[0], strict=True))
         key = (settled.role, settled.party)
         overlay[key] = overlay.get(key, 0) - settled.fen
         lines = [list(overlay.values())]
         lines += [[new - old for old, new in zip(*pair, strict=True)] for pair in pairwise(steps)]
         done = time.process_time()
-        weights = split.lot.weights
-        naively = [decimal_shares(fen, weights, split.lot.total) for fen in amounts]
+        weights = lot.weights
+        naively = [decimal_shares(fen, weights, lot.total) for fen in amounts]
         naive_cpu_s += time.process_time() - done + ruled - began
         done = time.process_time()
         Lot(dict(zip(keys, weights, strict=True)), inputs["order"]["order_id"])
@@ -177,7 +173,7 @@ def run(orders: int, seed: int) -> Run:
         for row, key in enumerate(keys):
             held[key] += steps[-1][row]
             naive[key] += naively[-1][row]
-            entitled[key] += (amounts[-1] * weights[row] << _SCALE) // split.lot.total
+            entitled[key] += (amounts[-1] * weights[row] << _SCALE) // lot.total
             parts[key] += 1
     return Run(
         orders,
@@ -216,10 +212,21 @@ def _off(held: Counter[Key], entitled: Counter[Key]) -> dict[Key, float]:
     return {key: ((fen << _SCALE) - entitled[key]) / 2**_SCALE for key, fen in held.items()}
 
 
+def _redis_figures(name: str, made: ledger.Run, given: argparse.Namespace) -> Iterator[Figure]:
+    orders = given.redis_orders
+    params = {"orders": orders, "postings": made.postings, "seed": given.seed, "batch": ledger.BATCH}
+    yield Figure(f"{name}_postings_per_s", made.postings / made.wall_s, "1/s", params)
+    yield Figure(f"{name}_postings_per_cpu_s", made.postings / made.cpu_s, "1/s", params)
+    yield Figure(f"{name}_cpu_us_per_order", made.cpu_s / orders * 1e6, "us", params)
+    yield Figure(f"{name}_server_cpu_us_per_order", made.redis_cpu_s / orders * 1e6, "us", params)
+    yield Figure(f"{name}_round_trips_per_1000_orders", made.round_trips / orders * 1000, "1", params)
+
+
 def main() -> None:
     """Run, print, and keep the figures."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--orders", type=int, default=1_000_000)
+    options.add_argument("--redis-orders", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     began = time.monotonic()
@@ -242,9 +249,12 @@ def main() -> None:
         Figure("book_postings_per_cpu_s", booked / book_cpu_s, "1/s", params),
         Figure("took", took_s, "s", params),
     ]
+    if given.redis_orders:
+        real, beside = asyncio.run(ledger.both(given.redis_orders, given.seed))
+        figures += [*_redis_figures("redis", real, given), *_redis_figures("naive_redis", beside, given)]
     print(f"{made.orders:,} orders, {made.postings:,} postings, seed {given.seed}")  # noqa: T201 - what it is for
     for metric, value, unit, _ in figures:
-        print(f"  {metric:26} {value:14,.3f} {unit}")  # noqa: T201 - same
+        print(f"  {metric:36} {value:14,.3f} {unit}")  # noqa: T201 - same
     append(RESULTS, "money", figures)
 
 

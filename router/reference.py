@@ -17,7 +17,7 @@ from router.rules.booking import slots_of, trouble, understand_version
 from router.rules.charge import Charge, Standing, charges
 from router.rules.intake import Refusal, Request
 from router.rules.meeting import marked
-from router.rules.money.evidence import Party
+from router.rules.money.evidence import Party, apart, holder
 from router.rules.ownership import DAY_MS
 from router.rules.responding import Past
 from router.rules.widening import Map, survey
@@ -398,6 +398,14 @@ class Reference:
         if f"{brand}/{name}" in self._events[STORES.name]:
             return Party(kind="store", store_id=name, region=self.region(brand, name))
         return Party(kind="member")
+
+    def parties(self, brand: str, role: str, name: str) -> dict[str, Party]:
+        """Who the party of a role is now; and who else bears its id, if its role has ids of its own."""
+        known, kind = self.party(brand, name), holder(role)
+        if kind == "guide" or known.kind in {kind, "member"}:
+            return {name: known}
+        place = {"store_id": name, "region": self.region(brand, name)} if kind == "store" else {}
+        return {name: known, apart(role, name): Party(kind=kind, **place)}
 
     def works(self, brand: str, guide_id: str) -> bool:
         """Whether a guide is known and active, and the store is."""

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from router.rules.money.attribution import attribute
-from router.rules.money.entitlement import base
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.evidence import inputs_of
 from router.rules.money.splitting import SPLIT_RULES, split
 from scoring.terms import EFFECTS, EFFORTS, ROLES, Commission
@@ -29,6 +29,16 @@ PARTIES = {
     "mall": {"kind": "ecommerce"},
     "flat": {"kind": "partner"},
 }
+
+
+def base(inputs: dict[str, Any], fen: int) -> Any:
+    """As the group settles so much of a sale today."""
+    return Entitlement.of(inputs).base(fen)
+
+
+def shared(inputs: dict[str, Any], fen: int) -> Any:
+    """The same after the split."""
+    return Entitlement.of(inputs).shared(fen)
 
 
 def ago(days: float) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from router.rules.money.attribution import attribute
-from router.rules.money.entitlement import base, idle_income, shared, without
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.evidence import inputs_of
-from tests.commission_world import ago, proof, sale
+from tests.commission_world import ago, base, proof, sale, shared
 
 BOUND = proof("binding", "g1", 60)
 LENT = proof("loan", "g2", 10, of="g1", share_bp=1500, until_ms=ago(-10))
@@ -219,12 +219,12 @@ def test_income_without_action_is_what_went_to_owners_who_did_nothing():
     idle, active = sale(BOUND, served_by="g3"), sale(BOUND, proof("chat", "g1"), served_by="g3")
     shares = shared(idle, 10_000)
     (owners,) = [share.fen for share in shares if share.role == "owner"]
-    assert idle_income(idle, shares) == {("g1", "east"): owners}
-    assert idle_income(active, shared(active, 10_000)) == {}
-    assert idle_income(sale(BOUND), base(sale(BOUND), 500)) == {("g1", "east"): 500}
+    assert Entitlement.of(idle).idle_income(shares) == {("g1", "east"): owners}
+    assert Entitlement.of(active).idle_income(shared(active, 10_000)) == {}
+    assert Entitlement.of(sale(BOUND)).idle_income(base(sale(BOUND), 500)) == {("g1", "east"): 500}
     # what was done long ago is no action, and who is not told has no region
     old = sale(BOUND, proof("chat", "g1", 40), parties={})
-    assert idle_income(old, base(old, 500)) == {("g1", ""): 500}
+    assert Entitlement.of(old).idle_income(base(old, 500)) == {("g1", ""): 500}
 
 
 def test_the_reasons_can_be_read():
@@ -244,7 +244,7 @@ BY, OF = "by rule default", "of 5800, then floors, caps and what was agreed"
 
 def test_who_has_a_role_but_no_part_is_told_why():
     inputs = sale(BOUND, served_by="g2", store_id="s1", rule={"name": "all", "kind": "winner_served"})
-    assert {(share.role, share.party, share.fen, share.why) for share in without(inputs)} >= {
+    assert {(share.role, share.party, share.fen, share.why) for share in Entitlement.of(inputs).without} >= {
         (
             "owner",
             "g1",

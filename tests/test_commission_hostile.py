@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.rules.money.entitlement import base, check, idle_income, shared
-from tests.commission_world import ago, proof, sale, sales
+from router.rules.money.entitlement import Entitlement
+from tests.commission_world import ago, base, proof, sale, sales, shared
 
 WHOLE = sale(
     proof("binding", "g1", 60),
@@ -67,7 +67,9 @@ def names(path):
 def test_a_wrong_field_is_refused_by_its_name_or_means_something(path, value, gone):
     inputs = put(WHOLE, path, value, gone=gone)
     refused = refusal(base, inputs)
-    assert refused == refusal(shared, inputs) == refusal(lambda given, _: check(given), inputs)
+    assert (
+        refused == refusal(shared, inputs) == refusal(lambda given, _: Entitlement.of(given) and None, inputs)
+    )
     assert refused is None or any(name in refused for name in names(path)), refused
 
 
@@ -91,7 +93,7 @@ def test_any_sale_with_any_field_wrong_is_refused_or_divided(inputs, path, value
     if refusal(shared, hostile) is None:
         fen = hostile["order"]["commission_fen"]
         assert sum(share.fen for share in shared(hostile, fen)) == fen
-        idle_income(hostile, shared(hostile, fen))
+        Entitlement.of(hostile).idle_income(shared(hostile, fen))
 
 
 @pytest.mark.parametrize(
@@ -116,11 +118,11 @@ def test_any_sale_with_any_field_wrong_is_refused_or_divided(inputs, path, value
 )
 def test_the_field_is_named(path, value, message):
     with pytest.raises(ValueError, match=r".+") as refused:
-        check(put(WHOLE, path, value))
+        Entitlement.of(put(WHOLE, path, value))
     assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("wrong", [None, [], "{}", 3])
 def test_inputs_are_an_object(wrong):
     with pytest.raises(ValueError, match=r"^inputs: "):
-        check(wrong)
+        Entitlement.of(wrong)

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from router.rules.money import entitlement
 from router.rules.money.allotment import Lot
 from router.rules.money.attribution import Claim, attribute
-from router.rules.money.entitlement import base, shared
 from router.rules.money.evidence import inputs_of
 from router.rules.money.splitting import SPLIT_RULES, split
 from scoring.terms import SplitRule
-from tests.commission_world import exact, proof, sale, sales
+from tests.commission_world import base, exact, proof, sale, sales, shared
 
 EVERY_RULE = pytest.mark.parametrize("kind", SPLIT_RULES)
 THIRDS = {"kind": "fixed_by_role", "shares": {"owner": 1, "server": 1, "store": 1}}

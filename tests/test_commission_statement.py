@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from router.commission import words
 from router.local import EmbeddedRedis
-from router.rules.money.entitlement import shared
 from router.rules.money.entries import give_back, sell
 from router.rules.money.extract import Extract
 from router.rules.money.postings import Page, numbered
@@ -20,7 +19,7 @@ from router.rules.money.standing import UNKNOWN, Refund
 from router.rules.money.statement import statement
 from router.state import keys
 from tests.commission_desk import Desk, extract_of, many_sales
-from tests.commission_world import proof
+from tests.commission_world import proof, shared
 from tests.commission_world import sale as inputs_with
 from tests.ledger_world import NEXT, PERIOD, line
 from topics.catalog import COMMISSIONS
@@ -60,7 +59,8 @@ def test_a_statement_is_what_redis_holds(desk):
             told = desk.json("statement", name)
             for kind in told["of"]:
                 total = (told["total"] if kind == "party" else told["parties_total"])["balance"]
-                fields = held.hgetall(keys.earnings("b", kind, name))
+                held_as = "party-store" if (kind, name) == ("party", "s") else kind
+                fields = held.hgetall(keys.earnings("b", held_as, name))
                 sums = dict.fromkeys(total, 0)
                 for field, value in fields.items():
                     if (place := field.decode().partition("|")[0]) in sums:

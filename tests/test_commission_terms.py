@@ -7,12 +7,11 @@ import json
 import msgspec
 import pytest
 
-from router.rules.money.entitlement import shared
 from router.rules.money.evidence import Inputs, Sale, frozen, inputs_of
 from router.rules.money.splitting import SPLIT_RULES
 from scoring.policy import Policy, PolicyError, parse
 from scoring.terms import Commission, SplitKind, SplitRule, Terms
-from tests.commission_world import proof, sale
+from tests.commission_world import proof, sale, shared
 from topics.fields import Source
 from topics.orders import Order
 

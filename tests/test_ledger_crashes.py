@@ -18,7 +18,7 @@ from router.rules.money.standing import UNKNOWN
 from router.state import keys
 from router.state.money import Money, Write
 from router.state.redis import Scripts
-from tests.ledger_world import NEXT, OF_1000, PERIOD, book_of, line, refund, sale
+from tests.ledger_world import DAY_MS, NEXT, OF_1000, PERIOD, book_of, line, refund, sale
 from topics.catalog import COMMISSIONS, LEDGER_COMMANDS, ORDERS, POLICIES
 
 
@@ -78,6 +78,44 @@ def test_f08_whoever_dies_between_post_publish_and_acknowledge_leaves_one_postin
         assert [each["kind"] for each in world.postings()].count("base") == 2
         assert [each["book_seq"] for each in world.postings()] == list(range(1, 9))
         assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize(("step", "after"), STEPS)
+def test_f08_f65_a_refund_that_waited_for_a_smaller_sale_is_told_whoever_dies(server, step, after):
+    """Its own record was acknowledged when it was parked, and comes no more."""
+
+    async def story(world):
+        await world.put(refund("early", 1001))
+        world._append(ORDERS.name, b"m", world.encoded(sale()))
+        with pytest.raises(DiedError):
+            await mortal(world, step, after=after).orders(world.log[ORDERS.name][1:])
+        await world.settle()
+        assert set(world.dead_letters()) == {"refund_over_sale"}
+        assert world.balances("pending") == OF_1000
+        assert await world.differences() == ({}, [])
+
+    book_of(server, story)
+
+
+@pytest.mark.parametrize(("step", "after"), STEPS[:2])
+def test_f08_f65_a_refund_whose_sale_never_came_is_told_whoever_dies(server, step, after):
+    async def story(world):
+        await world.put(refund("early", 1001))
+        world.arbiter.now += 16 * DAY_MS
+        work, dies = world.work[LEDGER_COMMANDS.name], [True]
+
+        async def deadly(records):
+            ledger = mortal(world, step, after=after) if dies.pop() else world.ledger
+            await world._money(records, ledger.commands)
+
+        world.work[LEDGER_COMMANDS.name] = deadly
+        with pytest.raises(DiedError):
+            await world.tick()
+        world.work[LEDGER_COMMANDS.name] = work
+        await world.again(LEDGER_COMMANDS)
+        assert set(world.dead_letters()) == {"refund_without_sale"}
 
     book_of(server, story)
 

@@ -25,12 +25,22 @@ from router.state.redis import CLUSTER
 from router.topology import ensure_topics
 from tests import verifier
 from topics.assignments import LIVE_STATES
-from topics.catalog import ASSIGNMENTS, BINDINGS, DECISIONS, LEADS, RESERVATIONS, RESPONSES, TOUCHES
+from topics.catalog import (
+    ASSIGNMENTS,
+    BINDINGS,
+    DECISIONS,
+    LEADS,
+    LEDGER_COMMANDS,
+    ORDERS,
+    RESERVATIONS,
+    RESPONSES,
+    TOUCHES,
+)
 from topics.codec import encode, key_of
 
 PARTITIONS = 4
 INPUTS = (LEADS, RESERVATIONS)
-WORK = (*INPUTS, RESPONSES, BINDINGS, TOUCHES, ASSIGNMENTS)
+WORK = (*INPUTS, RESPONSES, BINDINGS, TOUCHES, ORDERS, LEDGER_COMMANDS, ASSIGNMENTS)
 PATIENCE_S = 75
 
 

@@ -73,17 +73,22 @@ def statement(party: str, brand: str, period: str | None, *, as_csv: bool, as_js
     """Show what PARTY has of every sale, where it lies, and why it is not paid yet.
 
     PARTY is a guide, a team, a partner, a store or a region; of a store or region the totals of all who
-    belong to it are shown as well.
+    belong to it are shown as well. Where an id is of several, write guide:1001, store:1001, partner:1001 or
+    region:1001.
     """
     from router.commission import words  # noqa: PLC0415 - a help page needs no broker
+    from router.rules.money.bearers import AmbiguousError, id_of  # noqa: PLC0415 - same
     from router.rules.money.statement import statement as made  # noqa: PLC0415 - same
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json: name one of them")
     check_ids(brand=brand)
     check_period(period)
-    book = extract(brand, (party,))
-    told = worked_out(lambda: made(book, party, period, now_ms()))
+    book = extract(brand, (id_of(party),))
+    try:
+        told = worked_out(lambda: made(book, party, period, now_ms()))
+    except AmbiguousError as error:
+        raise ConfigError(str(error)) from None
     if not told.of and not as_json and not as_csv:
         until = f" until the end of {period}" if period else ""
         nothing(book, f"nothing is posted for {party} in brand {brand}{until}", as_json=False)

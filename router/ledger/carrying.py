@@ -111,10 +111,14 @@ class Carrier:
         fresh = {whose: sale for whose, sale in sales.items() if sale is not None}
         gathered = dict(zip(fresh, await self.gathering.gather(list(fresh.values())), strict=True))
         made: list[tuple[list[Ask], Change, list[Refusal], Write | None]] = []
+        waited: list[Refusal] = []
         for whose, those in orders.items():
-            change, refusals = _fold(pages[whose[0]], held[whose], those, gathered.get(whose))
+            change, refusals = _fold(pages[whose[0]], held[whose], those, gathered.get(whose), waited)
             write = _write(pages[whose[0]], held[whose], change)
             made.append((those, change, refusals, write))
+        if waited:
+            # once they wait no more nobody knows of them: whoever dies after the posting could not tell
+            await self.publisher.publish(self.outbox.dead_letters(waited))
         writes = [write for *_, write in made if write is not None]
         results = iter(await self.money.post(writes))
         stale: list[Ask] = []
@@ -165,9 +169,12 @@ class Carrier:
 
 
 def _fold(
-    page: Page, held: Held, asks: Sequence[Ask], gathered: Inputs | None
+    page: Page, held: Held, asks: Sequence[Ask], gathered: Inputs | None, waited: list[Refusal]
 ) -> tuple[Change, list[Refusal]]:
-    """What follows from the records about one order, one on top of the other."""
+    """What follows from the records about one order, one on top of the other.
+
+    ``waited`` takes what is refused of records that were acknowledged before.
+    """
     inputs: Mapping[str, Any] = orjson.loads(held.inputs) if held.inputs else {}
     made, refusals = Change(asks[0].order_id, read(held.text)), []
     for ask in asks:
@@ -181,7 +188,7 @@ def _fold(
             continue
         if change.refused is not None:
             refusals.append(Refusal(ask.record, *change.refused))
-        refusals += [
+        waited += [
             Refusal(_waited(parked, ask.record.topic), reason, detail)
             for parked, reason, detail in change.parked
         ]

@@ -127,8 +127,9 @@ class Commands:
         """Post a correction by hand."""
         brand = command.brand
         parties = {
-            line.party: msgspec.to_builtins(self.carrier.reference.party(brand, line.party))
+            name: msgspec.to_builtins(party)
             for line in command.lines
+            for name, party in self.carrier.reference.parties(brand, line.role, line.party).items()
         }
         above_fen = self.carrier.reference.policy(brand).commission.adjust_check_fen
         decide = partial(_adjusted, command, parties, above_fen)

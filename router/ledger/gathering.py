@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from router.reference import Reference
-from router.rules.money.evidence import Evidence, Inputs, Party, Sale, frozen
+from router.rules.money.evidence import Evidence, Inputs, Party, Sale, apart, frozen
 from router.rules.money.standing import sale_of
 from router.rules.ownership import DAY_MS, Contract, follow
 from router.state.members import Member, Members
@@ -120,20 +120,23 @@ class Gathering:
     ) -> dict[str, Party]:
         """Who everybody was who is named, and who manages the store."""
         teams = {each.party for each in found if each.kind == "delegation"}
-        named = [sale.served_by, *(name for each in found for name in (each.party, each.of))]
+        told = [name for each in found if each.kind != "origin" for name in (each.party, each.of)]
         out: dict[str, Party] = {}
-        for name in dict.fromkeys(filter(None, named)):
-            if name in kinds:
-                out[name] = msgspec.convert({"kind": kinds[name]}, Party)
-            else:
-                out[name] = self.reference.party(brand, name, team=name in teams)
+        for name in dict.fromkeys(filter(None, [sale.served_by, *told])):
+            out[name] = self.reference.party(brand, name, team=name in teams)
         server = out.get(sale.served_by or "")
         store_id = sale.store_id or (server.store_id if server is not None else None)
+        region = None if store_id is None else self.reference.region(brand, store_id)
+        for name in () if store_id is None else self.reference.managers(brand, store_id):
+            out[name] = Party(kind="manager", store_id=store_id, region=region)
+        # whoever bears that id already is somebody else
+        partner = sale.source.partner if sale.source is not None else None
+        brought = {partner: "partner"} if partner is not None and partner in out else {}
+        for name, kind in (brought | {**kinds}).items():
+            out[apart("partner", name) if name in out else name] = msgspec.convert({"kind": kind}, Party)
         if store_id is not None:
-            region = self.reference.region(brand, store_id)
-            out.setdefault(store_id, Party(kind="store", store_id=store_id, region=region))
-            for name in self.reference.managers(brand, store_id):
-                out[name] = Party(kind="manager", store_id=store_id, region=region)
+            own = Party(kind="store", store_id=store_id, region=region)
+            out[store_id if out.get(store_id, own) == own else apart("store", store_id)] = own
         return out
 
 

@@ -207,6 +207,7 @@ def chain(brand: str, period: str) -> str:
 @lru_cache(maxsize=65_536)
 def earnings(brand: str, kind: str, name: str) -> str:
     """Hash of a party, store or region, or of the whole book: ``account|role`` and ``p|period`` -> fen;
+    a store or partner that is paid is of kind ``party-store`` or ``party-partner``: its id may be a guide's;
     ``day`` -> ``2026-11-29 fen``, the last day on which something was earned.
     """
     return f"lr:{{{brand}/money}}:earnings:{kind}:{quote(name, safe='')}"

@@ -289,7 +289,7 @@ def _change(write: Write, place: Callable[[str], int]) -> dict[str, Any]:
 
 def _bound(change: Change, kind: str, name: str, fen: int) -> str:
     """On which side of 0 an amount of a party must stay that people's commands move, '' for any."""
-    if kind != "party":
+    if not kind.startswith("party"):
         return ""
     account = name.partition("|")[0]
     kinds = {draft.posting.kind for draft in change.postings}

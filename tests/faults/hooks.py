@@ -3,7 +3,8 @@
 kill: {point: text}: SIGKILL at that point of the way of a batch that holds the text.
     Routing, and following responses: read -c1- decode -c2- score -c3- claim -c4- publish -c5- acknowledge
     -c6- commit; the projector: read -p1- keep journeys -p2- deliver cards -p3- acknowledge;
-    due times of leads that hold the text: publish -t1- forget.
+    due times of leads that hold the text: publish -t1- forget;
+    the ledger: decide -m1- post -m2- publish -m3- acknowledge.
 bug: text: the body raises for a record that holds it.
 hang: text: the work on a batch with such a record never finishes.
 slow_s: seconds that the work on every batch of inputs takes longer.
@@ -22,8 +23,10 @@ from functools import wraps
 import router.flow
 from router import transport
 from router.flow import Flow
+from router.ledger.ledger import Ledger
 from router.projector import Projector
 from router.state.arbiter import Arbiter
+from router.state.money import Money
 from tests.faults import clients
 
 VARIABLE = "FAULTS"
@@ -41,6 +44,7 @@ def install(spec):
     for name in ("route", "follow"):
         _wrap_work(Flow, name, spec, deaths.get("c1"), deaths.get("c5"))
     _wrap_work(Projector, "project", spec, None, deaths.get("p3"))
+    _wrap_work(Ledger, "orders", spec, None, deaths.get("m3"))
     clients.install(spec)
 
 
@@ -143,6 +147,7 @@ def _before_forgetting(text):
 
 #: Where a worker with a batch may be killed. At most of these it lingers first, so that anything acknowledged
 #: too early would be committed by the time it dies.
+MONEY_POINTS = ("m1", "m2", "m3")
 POINTS = ("c1", "c2", "c3", "c4", "c5", "c6", "p1", "p2", "p3")
 LINGER_S = 0.8
 #: The seams of those that are not at the ends of the work.
@@ -154,4 +159,6 @@ SEAMS = {
     "p1": _before(Arbiter, "keep_journeys"),
     "p2": _before(Arbiter, "deliver_cards"),
     "t1": _before_forgetting,
+    "m1": _before(Money, "post"),
+    "m2": _after(Money, "post"),
 }

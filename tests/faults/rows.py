@@ -36,7 +36,7 @@ ROWS = (
         without="dead letters",
         missing="redrive is not built"),
     Row(7, "kill between publishing a due timer and removing it", "same id, one effect", "SMK"),
-    Row(8, "kill of the ledger between post and publish", "one posting", "SM",
+    Row(8, "kill of the ledger between post and publish", "one posting", "SMK",
         without="the stored bytes of a posting"),
     Row(9, "SIGTERM while idle", "stops < 5 s, lag 0 at restart", "MK",
         without="the commit at a stop"),

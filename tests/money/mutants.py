@@ -61,6 +61,7 @@ _LOT, _ENTITLED, _POST = (
 )
 _SPLITS, _SALES = "tests/test_commission_splitting.py::", "tests/test_ledger.py::"
 _CRASHES = "tests/test_ledger_crashes.py::"
+_REVERSALS = "tests/test_ledger_reversals.py::"
 
 MUTANTS = (
     Mutant(
@@ -173,11 +174,23 @@ MUTANTS = (
         (
             Piece(
                 _ENTRIES,
-                '(*cause, "base"), reverses=based)',
-                '(*cause, "base"))',
+                '(*cause, "base"), lines=lines, reverses=based)',
+                '(*cause, "base"), lines=lines)',
             ),
         ),
         _SALES + "test_m6_a_correction_is_a_posting_of_its_own_that_names_what_it_reverses",
+    ),
+    Mutant(
+        "M6",
+        "a reversal of anything but its own sale is named",
+        (
+            Piece(
+                _BOOK,
+                "        if posting.reverses != wanted:\n",
+                "        if False:\n",
+            ),
+        ),
+        _REVERSALS + "test_m6_a_reversal_in_the_book_of_anything_but_its_own_sale_is_named[reversal-base]",
     ),
     Mutant(
         "M7",
@@ -187,13 +200,13 @@ MUTANTS = (
                 _LINES,
                 (
                     "    wanted = {(role, party): fen for (_, role, party), fen in "
-                    "_pending(shared(inputs, left)).items()}\n"
+                    "_pending(of.shared(left)).items()}\n"
                 ),
                 (
                     "    wanted = defaultdict(int)\n"
                     "    for (_, role, party), fen in before.items():\n"
                     "        wanted[role, party] += fen\n"
-                    "    for share in shared(inputs, refunds[-1].commission_fen):\n"
+                    "    for share in of.shared(refunds[-1].commission_fen):\n"
                     "        wanted[share.role, share.party] -= share.fen\n"
                 ),
             ),
@@ -444,6 +457,18 @@ MUTANTS = (
             ),
         ),
         _SALES + "test_f65_what_a_sale_does_not_bear_of_the_refunds_before_it_is_refused_with_its_own_bytes",
+    ),
+    Mutant(
+        "F65",
+        "what waited and is refused is told before anything is posted",
+        (
+            Piece(
+                _CARRYING,
+                "            await self.publisher.publish(self.outbox.dead_letters(waited))\n",
+                "            pass\n",
+            ),
+        ),
+        _CRASHES + "test_f08_f65_a_refund_that_waited_for_a_smaller_sale_is_told_whoever_dies[post-True]",
     ),
     Mutant(
         "F65",

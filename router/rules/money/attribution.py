@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from router.rules.money.evidence import Evidence, EvidenceKind, Inputs
+from router.rules.money.evidence import Evidence, EvidenceKind, Inputs, apart, holder, known_as
 from router.rules.ownership import DAY_MS
 from scoring.terms import EFFECTS, EFFORTS, WHOLE_BP, Effect, Effort, Mark, Role, WindowedRole
 
@@ -114,9 +114,9 @@ class _Past:
         last = next((each for each in reversed(self.by_kind.get(kind, ())) if of in {None, each.of}), None)
         return last if last and (last.until_ms is None or self.at_ms < last.until_ms) else None
 
-    def kind_of(self, party: str) -> str:
+    def kind_of(self, party: str, role: Role = "server") -> str:
         """What sort of party it is; a guide where nothing is told."""
-        known = self.inputs.parties.get(party)
+        known = known_as(self.inputs.parties, role, party)
         return known.kind if known else "guide"
 
 
@@ -198,7 +198,7 @@ def _brought(past: _Past) -> Iterable[Claim]:
         if source and source.partner:
             origins.append((source.partner, past.order.order_id))
         for party, proof in origins:
-            if (past.kind_of(party) == "ecommerce") == (role == "ecommerce"):
+            if (past.kind_of(party, role) == "ecommerce") == (role == "ecommerce"):
                 yield Claim(role, party, 1, f"{party} supplied the member ({proof})")
                 break
 
@@ -222,7 +222,8 @@ def _housed(past: _Past, claims: Iterable[Claim]) -> Iterable[Claim]:
 def _with_deeds(past: _Past, claims: list[Claim]) -> Iterable[Claim]:
     """What somebody did counts under one role; who did something and has none yet serves, without a part."""
     acting: dict[str, Role] = {}
-    for claim in claims:
+    # who bears somebody else's id has done nothing: guides did
+    for claim in (each for each in claims if apart(each.role, each.party) not in past.inputs.parties):
         held = acting.setdefault(claim.party, claim.role)
         if _RANK[claim.role] < _RANK[held]:
             acting[claim.party] = claim.role
@@ -244,7 +245,7 @@ def _judged(past: _Past, claims: list[Claim]) -> Attribution:
     found: dict[Mark, bool] = {
         "staff": "staff" in past.by_kind,
         "competitor": "competitor" in past.by_kind,
-        "self_dealing": any(claim.party == member for claim in claims),
+        "self_dealing": any(_is_member(claim, member) for claim in claims),
     }
     named = past.terms.marks
     effects: dict[Effect, Mark] = {named[m]: m for m, is_so in found.items() if is_so and m in named}
@@ -253,7 +254,12 @@ def _judged(past: _Past, claims: list[Claim]) -> Attribution:
         return Attribution(tuple(claims))
     note = f"member {member} is marked {effects[effect]}"
     if effect == "without":
-        kept = tuple(claim for claim in claims if claim.party != member)
+        kept = tuple(claim for claim in claims if not _is_member(claim, member))
         return Attribution(kept, note if len(kept) < len(claims) else "")
     # all to the store, or nothing at all: then the group's own settlement is what is left
     return Attribution(tuple(claim for claim in claims if claim.role == effect == "store"), note)
+
+
+def _is_member(claim: Claim, member: str) -> bool:
+    """A member who is a guide bears one id; a store or a partner is nobody who buys."""
+    return claim.party == member and holder(claim.role) == "guide"

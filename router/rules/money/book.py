@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from router.rules.money.entitlement import check
+from router.rules.money.entitlement import Entitlement
 from router.rules.money.entries import holds
 from router.rules.money.lines import LINES
 from router.rules.money.postings import (
@@ -195,9 +195,8 @@ class Book:
 def _recomputed(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:
     """What is wrong with a posting that stands after the others of its order."""
     inputs, kind = posting.inputs, posting.kind
-    if kind in {"base", "overlay", "reversal"}:
-        check(inputs)
-    lines = LINES[kind](inputs)
+    of = Entitlement.of(inputs) if kind in {"base", "overlay", "reversal"} else None
+    lines = LINES[kind](inputs, of)
     if sorted(lines, key=repr) != sorted(posting.lines, key=repr):
         yield f"its lines are {_told(posting.lines)}, its inputs give {_told(lines)}"
     cause = _cause(posting)
@@ -207,11 +206,11 @@ def _recomputed(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[st
         yield f"order {posting.order_id} is sold twice"
     if kind in _FROM and not set(map(tuple, inputs["held"])) <= set(held.at(_FROM[kind])):
         yield f"moves what order {posting.order_id} does not hold in {_FROM[kind]}"
-    if kind in {"overlay", "reversal"}:
-        yield from _belongs(posting, held, ledger)
+    if of is not None and kind != "base":
+        yield from _belongs(posting, held, ledger, of)
 
 
-def _belongs(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:
+def _belongs(posting: Posting, held: Standing, ledger: Ledger, of: Entitlement) -> Iterable[str]:
     """What is wrong between a posting and the sale that it is about."""
     inputs, sold = posting.inputs, ledger.inputs.get(posting.order_id or "")
     if sold is None or any(inputs.get(name) != sold.get(name) for name in sold):
@@ -223,18 +222,20 @@ def _belongs(posting: Posting, held: Standing, ledger: Ledger) -> Iterable[str]:
             yield f"does not follow the refunds before it, {[each.refund_id for each in held.refunds]}"
         if len({each.refund_id for each in refunds}) < len(refunds):
             yield "takes a refund back twice"
-        if of_split and not _held_before(inputs, held):
+        if of_split and not _held_before(inputs, held, of):
             yield f"is not about what order {posting.order_id} holds"
-        if posting.reverses not in ledger.postings and posting.reverses != _overlay_of(posting):
-            yield f"reverses {posting.reverses}, which is not in the book"
+        # an overlay that changed nothing is not in the book; its reversal may be
+        wanted = identity("overlay" if of_split else "base", posting.brand, posting.order_id or "")
+        if posting.reverses != wanted:
+            yield f"reverses {posting.reverses}, and not {wanted} of its own sale"
 
 
-def _held_before(inputs: dict[str, Any], held: Standing) -> bool:
+def _held_before(inputs: dict[str, Any], held: Standing, of: Entitlement) -> bool:
     """Whether a reversal of the split goes by what was held before the reversal of the base."""
     then: dict[tuple[str, str, str], int] = defaultdict(int)
     for *place, fen in inputs["held"]:
         then[tuple(place)] += fen
-    for line in LINES["reversal"]({name: value for name, value in inputs.items() if name != "held"}):
+    for line in LINES["reversal"]({name: value for name, value in inputs.items() if name != "held"}, of):
         if line.account != COMMISSION:
             then[line.account, line.role, line.party] += line.fen
     return {place: fen for place, fen in then.items() if fen} == {tuple(row[:3]): row[3] for row in held.held}
@@ -255,11 +256,6 @@ def _cause(posting: Posting) -> tuple[str, ...] | None:
         adjusts = posting.kind == "adjust"
         return (posting.brand, command_id) if adjusts else (posting.brand, order_id, command_id)
     return None
-
-
-def _overlay_of(posting: Posting) -> str:
-    """An overlay that changed nothing is not in the book; its reversal may be."""
-    return identity("overlay", posting.brand, posting.order_id or "")
 
 
 def _add(to: Bumps, more: Bumps) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from router.rules.money.entitlement import shared
-from router.rules.money.evidence import REFUNDS_MAX
+from router.rules.money.entitlement import Entitlement
+from router.rules.money.evidence import REFUNDS_MAX, apart
 from router.rules.money.lines import LINES, Inputs, Lines
 from router.rules.money.postings import (
     ACCOUNTS,
@@ -70,8 +70,9 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     if standing.digest and standing.digest != digest_of_sale(sale):
         return Change(order_id, standing, refused=("conflict", f"order {order_id} has other content"))
     about = _About(page, order_id, sale["occurred_at_ms"], str(inputs["terms"]["version"]))
-    drafts = [about.post("base", inputs, (page.brand, order_id))]
-    lines = LINES["overlay"](inputs)
+    of = Entitlement.of(inputs)
+    drafts = [about.post("base", inputs, (page.brand, order_id), lines=LINES["base"](inputs, of))]
+    lines = LINES["overlay"](inputs, of)
     over = [about.post("overlay", inputs, (page.brand, order_id), lines=lines)] if lines else []
     if standing.digest:
         # whoever died may have published the base alone, and then Redis has lost the rest
@@ -83,9 +84,8 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
     made = Change(order_id, _with(standing, drafts), tuple(drafts), inputs)
     for parked in standing.parked:
         try:
-            back = give_back(
-                page, made.standing, inputs, parked.refund, parked.occurred_at_ms, parked.member_id
-            )
+            told = parked.refund, parked.occurred_at_ms, parked.member_id
+            back = give_back(page, made.standing, inputs, *told, of)
         except TooLargeError as error:  # the sale is good, whatever waited for it
             back = Change(order_id, made.standing, refused=("too_large", str(error)))
         bad = ((parked, *back.refused),) if back.refused else ()
@@ -96,11 +96,18 @@ def sell(page: Page, standing: Standing, inputs: Inputs) -> Change:
 
 
 def give_back(  # noqa: PLR0913, PLR0917 - where and to what, then the refund as it was told
-    page: Page, standing: Standing, inputs: Inputs, refund: Refund, at_ms: int, member_id: str
+    page: Page,
+    standing: Standing,
+    inputs: Inputs,
+    refund: Refund,
+    at_ms: int,
+    member_id: str,
+    of: Entitlement | None = None,
 ) -> Change:
     """A part of a sale that is in the book is given back: one reversal of the base, one of the split.
 
-    Whether it came before the sale or after it, it has to be of the member who bought.
+    Whether it came before the sale or after it, it has to be of the member who bought. ``of``: what the
+    inputs entitle to, from whoever has read them.
 
     Raises:
         ValueError: naming the field of the inputs that is wrong.
@@ -127,14 +134,15 @@ def give_back(  # noqa: PLR0913, PLR0917 - where and to what, then the refund as
         if back > sale[name]:
             detail = f"refund_id {refund.refund_id}: {back} of {sale[name]} {name} would be given back"
             return Change(order_id, standing, refused=("refund_over_sale", detail))
-    drafts = _reversals(page, inputs, refunds, standing, at_ms)
+    drafts = _reversals(page, inputs, refunds, standing, at_ms, of or Entitlement.of(inputs))
     return Change(order_id, _with(standing, drafts), tuple(drafts))
 
 
-def holds(standing: Standing, inputs: Inputs) -> str | None:
+def holds(standing: Standing, inputs: Inputs, of: Entitlement | None = None) -> str | None:
     """Who does not hold what they are entitled to of what remains of a sale; None if everybody does."""
     left = inputs["order"]["commission_fen"] - sum(each.commission_fen for each in standing.refunds)
-    entitled = {(share.role, share.party): share.fen for share in shared(inputs, left)}
+    of = of or Entitlement.of(inputs)
+    entitled = {(share.role, share.party): share.fen for share in of.shared(left)}
     held: dict[tuple[str, str], int] = defaultdict(int)
     for _, role, party, fen in standing.held:
         held[role, party] += fen
@@ -145,8 +153,8 @@ def holds(standing: Standing, inputs: Inputs) -> str | None:
     return None
 
 
-def _reversals(
-    page: Page, inputs: Inputs, refunds: Sequence[Refund], standing: Standing, at_ms: int
+def _reversals(  # noqa: PLR0913, PLR0917 - as ``give_back``
+    page: Page, inputs: Inputs, refunds: Sequence[Refund], standing: Standing, at_ms: int, of: Entitlement
 ) -> list[Draft]:
     """Of the base and of the split, for the last of the refunds; ``standing``: before it."""
     order_id, brand = inputs["order"]["order_id"], page.brand
@@ -154,9 +162,10 @@ def _reversals(
     based, over = carried["of"]
     about = _About(page, order_id, at_ms, str(inputs["terms"]["version"]))
     cause = (brand, order_id, refunds[-1].refund_id)
-    drafts = [about.post("reversal", carried, (*cause, "base"), reverses=based)]
+    lines = LINES["reversal"](carried, of)
+    drafts = [about.post("reversal", carried, (*cause, "base"), lines=lines, reverses=based)]
     carried |= {"held": [list(row) for row in standing.held], "vested": bool(standing.vested)}
-    if lines := LINES["reversal"](carried):
+    if lines := LINES["reversal"](carried, of):
         drafts.append(about.post("reversal", carried, (*cause, "overlay"), lines=lines, reverses=over))
     return drafts
 
@@ -173,17 +182,18 @@ def _carried(brand: str, inputs: Inputs, refunds: Sequence[Refund]) -> dict[str,
 
 def _lost_split(page: Page, standing: Standing, inputs: Inputs, at_ms: int) -> list[Draft]:
     """The reversal of the split of the last refund, if of its two the book has that of the base alone."""
-    if not holds(standing, inputs):
+    of = Entitlement.of(inputs)
+    if not holds(standing, inputs, of):
         return []
     held = defaultdict(int, {(where, role, party): fen for where, role, party, fen in standing.held})
-    for line in LINES["reversal"](_carried(page.brand, inputs, standing.refunds)):
+    for line in LINES["reversal"](_carried(page.brand, inputs, standing.refunds), of):
         if line.account != COMMISSION:
             held[line.account, line.role, line.party] -= line.fen
     rows = tuple((*place, fen) for place, fen in sorted(held.items()) if fen)
     before = replace(standing, held=rows, refunds=standing.refunds[:-1])
-    if holds(before, inputs):
+    if holds(before, inputs, of):
         return []  # something else is missing
-    return _reversals(page, inputs, standing.refunds, before, at_ms)[1:]
+    return _reversals(page, inputs, standing.refunds, before, at_ms, of)[1:]
 
 
 def park(order_id: str, standing: Standing, parked: Parked) -> Change:
@@ -379,6 +389,6 @@ def _with(standing: Standing, drafts: Iterable[Draft]) -> Standing:
 
 def _moving(held: Sequence[tuple[str, str, int]], parties: Inputs) -> dict[str, Any]:
     """Only the parties that it is about: the posting is small."""
-    named = {party for _, party, _ in held}
-    about = {party: told for party, told in parties.items() if party in named}
+    named = {name for role, party, _ in held for name in (party, apart(role, party))}
+    about = {name: told for name, told in parties.items() if name in named}
     return {"held": [list(row) for row in held], "parties": about}

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from scoring.terms import Terms
-from topics.fields import AmountFen, BasisPoints, Id, Ms, PriceZone, Source, Text
+from topics.fields import ID_PATTERN, AmountFen, BasisPoints, Id, Ms, PriceZone, Source, Text
+
+P = TypeVar("P")
 
 #: Who holds what nobody else can claim: role and party.
 GROUP = "group"
+#: Roles whose parties have ids of their own; those of all other roles (guides, teams, members) share theirs.
+_APART: dict[str, Literal["store", "partner"]] = {
+    "store": "store",
+    "partner": "partner",
+    "ecommerce": "partner",
+}
 #: How many refunds an order can have.
 REFUNDS_MAX = 1024
 
@@ -82,13 +90,17 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     channel: Text | None = None
 
 
+#: An id; with the word of its role before it where the id alone is somebody else's: ``store:1001``.
+PartyName = Annotated[str, Meta(pattern=ID_PATTERN.replace("^", "^((store|partner):)?", 1))]
+
+
 class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``refunds`` (id, commission in fen) and ``of`` (the postings it reverses) stand on reversals only."""
 
     order: Sale
     terms: Terms
     evidence: Annotated[tuple[Evidence, ...], Meta(max_length=1024)] = ()
-    parties: Annotated[dict[Id, Party], Meta(max_length=1024)] = {}
+    parties: Annotated[dict[PartyName, Party], Meta(max_length=1024)] = {}
     of: Annotated[tuple[Id, ...], Meta(max_length=1024)] = ()
     refunds: Annotated[tuple[tuple[Id, AmountFen], ...], Meta(max_length=REFUNDS_MAX)] = ()
 
@@ -114,6 +126,21 @@ def inputs_of(inputs: Mapping[str, Any]) -> Inputs:
     if not isinstance(inputs, Mapping):
         raise ValueError(f"inputs: are an object, not {type(inputs).__name__}")  # noqa: TRY004 - bad input
     return msgspec.convert(inputs, Inputs)
+
+
+def holder(role: str) -> Literal["guide", "store", "partner"]:
+    """Of which numbering the party of a role is: two of one id are the same only within one."""
+    return _APART.get(role, "guide")
+
+
+def apart(role: str, party: str) -> str:
+    """How a party stands among the parties where its id alone is somebody else's."""
+    return f"{holder(role)}:{party}"
+
+
+def known_as(parties: Mapping[str, P], role: str, party: str) -> P | None:
+    """What is told of the party of a role; None if nothing is."""
+    return parties.get(apart(role, party), parties.get(party))
 
 
 def frozen(inputs: Inputs) -> dict[str, Any]:

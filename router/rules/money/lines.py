@@ -1,17 +1,17 @@
 """What each kind of posting moves: a function of its own ``inputs``.
 
-Whoever has a posting alone can work its lines out again. Of a sale that is given back in part every party
-holds its entitlement on what remains; the reversals carry the differences, and take them from where the
-money lies.
+Whoever has a posting alone can work its lines out again; whoever makes several of one sale has read its
+inputs already, and hands over what they entitle to. Of a sale that is given back in part every party holds
+its entitlement on what remains; the reversals carry the differences, and take them from where the money lies.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
-from router.rules.money.entitlement import Share, base, shared
+from router.rules.money.entitlement import Entitlement, Share
 from router.rules.money.evidence import GROUP
 from router.rules.money.postings import ACCOUNTS, COMMISSION, HELD
 from router.rules.money.standing import refunds_of
@@ -21,24 +21,32 @@ Inputs = Mapping[str, Any]
 Lines = tuple[PostingLine, ...]
 
 
-def _base(inputs: Inputs) -> Lines:
-    fen = inputs["order"]["commission_fen"]
-    return _lines({(COMMISSION, GROUP, GROUP): -fen} | _pending(base(inputs, fen)))
+class Moves(Protocol):
+    """Of one kind of posting: from its ``inputs`` to its lines; ``of``: what those inputs entitle to."""
+
+    def __call__(self, inputs: Inputs, of: Entitlement | None = None, /) -> Lines:
+        """Work them out."""
 
 
-def _overlay(inputs: Inputs) -> Lines:
+def _base(inputs: Inputs, of: Entitlement | None = None) -> Lines:
+    of, fen = of or Entitlement.of(inputs), inputs["order"]["commission_fen"]
+    return _lines({(COMMISSION, GROUP, GROUP): -fen} | _pending(of.base(fen)))
+
+
+def _overlay(inputs: Inputs, of: Entitlement | None = None) -> Lines:
     """None when the split changes nothing: there is no such posting then."""
-    fen = inputs["order"]["commission_fen"]
-    return _between(_pending(base(inputs, fen)), _pending(shared(inputs, fen)))
+    of, fen = of or Entitlement.of(inputs), inputs["order"]["commission_fen"]
+    return _between(_pending(of.base(fen)), _pending(of.shared(fen)))
 
 
-def _reversal(inputs: Inputs) -> Lines:
+def _reversal(inputs: Inputs, of: Entitlement | None = None) -> Lines:
     """Of the base, or with ``held`` of the split: from where the money is then to where it belongs."""
+    of = of or Entitlement.of(inputs)
     sold, refunds = inputs["order"]["commission_fen"], refunds_of(inputs)
     left = sold - sum(each.commission_fen for each in refunds)
     based = _between(
-        _pending(base(inputs, left + refunds[-1].commission_fen)) | {(COMMISSION, GROUP, GROUP): 0},
-        _pending(base(inputs, left)) | {(COMMISSION, GROUP, GROUP): refunds[-1].commission_fen},
+        _pending(of.base(left + refunds[-1].commission_fen)) | {(COMMISSION, GROUP, GROUP): 0},
+        _pending(of.base(left)) | {(COMMISSION, GROUP, GROUP): refunds[-1].commission_fen},
     )
     if "held" not in inputs:
         return based or _lines({})
@@ -47,7 +55,7 @@ def _reversal(inputs: Inputs) -> Lines:
     for line in based:
         if line.account != COMMISSION:
             now[line.account, line.role, line.party] += line.fen
-    wanted = {(role, party): fen for (_, role, party), fen in _pending(shared(inputs, left)).items()}
+    wanted = {(role, party): fen for (_, role, party), fen in _pending(of.shared(left)).items()}
     then: dict[tuple[str, str, str], int] = {}
     gains = "earned" if inputs["vested"] else "pending"
     for role, party in dict.fromkeys([*((role, party) for _, role, party in before), *wanted]):
@@ -73,8 +81,8 @@ def _placed(mine: Mapping[str, int], wanted: int, gains: str) -> dict[str, int]:
     return out
 
 
-def _move(account: str, to: str) -> Callable[[Inputs], Lines]:
-    def lines(inputs: Inputs) -> Lines:
+def _move(account: str, to: str) -> Moves:
+    def lines(inputs: Inputs, _: Entitlement | None = None) -> Lines:
         moves: dict[tuple[str, str, str], int] = {}
         for role, party, fen in inputs["held"]:
             moves |= {(account, role, party): -fen, (to, role, party): fen}
@@ -83,19 +91,19 @@ def _move(account: str, to: str) -> Callable[[Inputs], Lines]:
     return lines
 
 
-def _adjust(inputs: Inputs) -> Lines:
+def _adjust(inputs: Inputs, _: Entitlement | None = None) -> Lines:
     return tuple(
         PostingLine(account=account, role=role, party=party, fen=fen)
         for account, role, party, fen in inputs["lines"]
     )
 
 
-def _close(_: Inputs) -> Lines:
+def _close(_: Inputs, __: Entitlement | None = None) -> Lines:
     return _lines({})
 
 
 #: What each kind of posting moves.
-LINES: dict[PostingKind, Callable[[Inputs], Lines]] = {
+LINES: dict[PostingKind, Moves] = {
     "base": _base,
     "overlay": _overlay,
     "reversal": _reversal,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
-from router.rules.money.entitlement import Share, base, idle_income, shared
+from router.rules.money.entitlement import Entitlement, Share
 from router.rules.money.postings import COMMISSION
 from topics.commissions import Posting
 
-Inputs = Mapping[str, Any]
 Whose = tuple[str, str]
 """Role and party."""
 
@@ -75,7 +73,7 @@ def prove(brand: str, period: str, postings: Iterable[Posting]) -> Proof:
             continue
         sales, backs = sales + (posting.kind == "base"), backs + (posting.kind == "reversal")
         try:
-            for share, fen in _steps(posting, base):
+            for share, fen in _base_steps(posting):
                 without[share.role, share.party] += fen
         except (KeyError, TypeError, ValueError, IndexError) as error:
             faults.append(f"{name} cannot be worked out: {error}")
@@ -126,9 +124,10 @@ def idle(period: str, postings: Iterable[Posting]) -> tuple[IdleRow, ...]:
         if posting.period != period or posting.kind not in {"base", "reversal"} or not _is_base(posting):
             continue
         try:
-            for at, rule in enumerate((base, shared)):
-                for sign, inputs, left in _amounts(posting):
-                    for key, fen in idle_income(inputs, rule(inputs, left)).items():
+            of = Entitlement.of(posting.inputs)
+            for sign, left in _amounts(posting):
+                for at, shares in enumerate((of.base(left), of.shared(left))):
+                    for key, fen in of.idle_income(shares).items():
                         fens[key][at] += sign * fen
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"posting {posting.posting_id} cannot be worked out: {error}") from None
@@ -140,17 +139,18 @@ def _is_base(posting: Posting) -> bool:
     return posting.kind == "base" or (posting.kind == "reversal" and "held" not in posting.inputs)
 
 
-def _amounts(posting: Posting) -> list[tuple[int, Inputs, int]]:
+def _amounts(posting: Posting) -> list[tuple[int, int]]:
     """What of the commission a base posting adds (+1) and takes (-1): entitlements are on what is left."""
     inputs = posting.inputs
     sold = inputs["order"]["commission_fen"]
     if posting.kind == "base":
-        return [(1, inputs, sold)]
+        return [(1, sold)]
     left = sold - sum(fen for _, fen in inputs["refunds"])
-    return [(-1, inputs, left + inputs["refunds"][-1][1]), (1, inputs, left)]
+    return [(-1, left + inputs["refunds"][-1][1]), (1, left)]
 
 
-def _steps(posting: Posting, rule: Callable[[Inputs, int], tuple[Share, ...]]) -> Iterable[tuple[Share, int]]:
-    for sign, inputs, fen in _amounts(posting):
-        for share in rule(inputs, fen):
+def _base_steps(posting: Posting) -> Iterable[tuple[Share, int]]:
+    of = Entitlement.of(posting.inputs)
+    for sign, fen in _amounts(posting):
+        for share in of.base(fen):
             yield share, sign * share.fen

@@ -15,8 +15,9 @@ import orjson
 from msgspec.structs import replace
 
 from router.rules.horizon import AGE_MAX_MS, DAY_MS
+from router.rules.money.evidence import holder, known_as
 from router.rules.money.postings import COMMISSION, day
-from topics.commissions import LedgerCommand, Posting
+from topics.commissions import LedgerCommand, Posting, PostingLine
 from topics.orders import Order
 
 #: How long a refund waits for its order: as long as an order may be late.
@@ -174,6 +175,8 @@ Bumps = dict[tuple[str, str], dict[str, int]]
 def bumps(postings: Iterable[Posting], utc_offset_h: int) -> Bumps:
     """What postings add to the balances and earnings of parties, stores, regions and of the whole book.
 
+    Parties of one id are apart where their roles have ids of their own, see ``kind_of_party``.
+
     Fields are ``account|role``, ``p|period`` and ``d|day``; of the book (``book``, '') the accounts alone.
     Days go by the clock that a posting carries, or else by ``utc_offset_h``; a day on which something came
     and went again is 0.
@@ -198,9 +201,8 @@ def _bumps(posting: Posting, utc_offset_h: int) -> Bumps:
         out["book", ""][line.account] += line.fen
         if line.account == COMMISSION:
             continue
-        about = parties.get(line.party, {})
-        store = about.get("store_id") or (line.party if line.role == "store" else None)
-        whose = (("party", line.party), ("store", store), ("region", about.get("region")))
+        store, region = place_of(parties, line)
+        whose = ((kind_of_party(line.role), line.party), ("store", store), ("region", region))
         for kind, name in whose:
             if name:
                 fields = out[kind, name]
@@ -208,6 +210,18 @@ def _bumps(posting: Posting, utc_offset_h: int) -> Bumps:
                 fields[f"p|{posting.period}"] += line.fen
                 fields[f"d|{today}"] += line.fen
     return {who: {name: fen for name, fen in fields.items() if fen} for who, fields in out.items()}
+
+
+def kind_of_party(role: str) -> str:
+    """Under which kind of who a party has its balances: ``party``, ``party-store``, ``party-partner``."""
+    kind = holder(role)
+    return "party" if kind == "guide" else f"party-{kind}"
+
+
+def place_of(parties: Mapping[str, Any], line: PostingLine) -> tuple[str | None, str | None]:
+    """The store and the region in which a line counts, by what is told of its party."""
+    about = known_as(parties, line.role, line.party) or {}
+    return line.party if line.role == "store" else about.get("store_id"), about.get("region")
 
 
 def _clock_of(inputs: Mapping[str, Any], utc_offset_h: int) -> int:

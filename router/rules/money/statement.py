@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 
 from router.rules.horizon import DAY_MS
-from router.rules.money.entitlement import shared
+from router.rules.money.bearers import meant
+from router.rules.money.entitlement import Entitlement
+from router.rules.money.evidence import holder
 from router.rules.money.extract import Extract
 from router.rules.money.postings import ACCOUNTS, COMMISSION
+from router.rules.money.standing import place_of
 from topics.commissions import LedgerCommand, Posting
 
 #: Where the money of a party can lie, as they stand on a statement.
@@ -101,13 +104,19 @@ class Statement(msgspec.Struct, frozen=True):
 def statement(book: Extract, party: str, period: str | None, now_ms: int) -> Statement:
     """The statement of a party, store or region; an extract by its name is enough.
 
+    ``party`` is an id, or with the word of its numbering before it: ``guide:``, ``store:``, ``partner:`` or
+    ``region:``; guides, teams and members share theirs.
+
     Raises:
+        AmbiguousError: an id alone stands for several.
         ValueError: naming a posting that cannot be worked out.
 
     """
     postings = [each for each in book.postings if period is None or each.period <= period]
-    lines = tuple(_lines(book, postings, party, period, now_ms))
-    totals, kinds = _of_place(postings, party, period)
+    whose = meant(postings, party)
+    party = whose[1]
+    lines = tuple(_lines(book, postings, whose, period, now_ms))
+    totals, kinds = _of_place(postings, whose, period)
     kinds = {"party"} | kinds if lines else kinds
     return Statement(
         brand=book.brand,
@@ -201,15 +210,20 @@ def _waits(place: str, those: Sequence[Posting], since: str, now_ms: int, *, fro
 
 
 def _lines(
-    book: Extract, postings: Sequence[Posting], party: str, period: str | None, now_ms: int
+    book: Extract, postings: Sequence[Posting], whose: tuple[str, str], period: str | None, now_ms: int
 ) -> Iterable[Line]:
+    numbering, party = whose
     since, disputes, later = (
         book.since,
         book.disputes,
         orders_of(each for each in book.postings if period and each.period > period),
     )
     for order_id, those in orders_of(postings).items():
-        mine = {whose: held for whose, held in balances(those).items() if whose[1] == party}
+        mine = {
+            each: held
+            for each, held in balances(those).items()
+            if each[1] == party and holder(each[0]) == numbering
+        }
         first = those[0]
         for (role, _), held in mine.items():
             got = _moved(each for each in those if each.kind in {"base", "overlay", "adjust"})[role, party]
@@ -264,24 +278,23 @@ def _why(first: Posting, role: str, party: str) -> str:
         about = f" (order {first.inputs['about']})" if "about" in first.inputs else ""
         return f"adjusted by {first.actor}{about}: {first.reason}"
     try:
-        shares = shared(first.inputs, first.inputs["order"]["commission_fen"])
+        shares = Entitlement.of(first.inputs).shared(first.inputs["order"]["commission_fen"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"posting {first.posting_id} cannot be worked out: {error}") from None
     return next((each.why for each in shares if (each.role, each.party) == (role, party)), "")
 
 
 def _of_place(
-    postings: Iterable[Posting], name: str, period: str | None
+    postings: Iterable[Posting], whose: tuple[str, str], period: str | None
 ) -> tuple[tuple[Total, ...], set[str]]:
-    """What each party of a store or region of this name has, and which of the two it is."""
+    """What each party has of the store or region that is meant, and which of the two it is."""
     fens: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     kinds: set[str] = set()
     for posting in postings:
         about = posting.inputs.get("parties", {})
         for line in posting.lines:
-            known = about.get(line.party, {})
-            store = known.get("store_id") or (line.party if line.role == "store" else None)
-            found = {kind for kind, at in (("store", store), ("region", known.get("region"))) if at == name}
+            store, region = place_of(about, line)
+            found = {kind for kind, at in (("store", store), ("region", region)) if (kind, at) == whose}
             if line.account == COMMISSION or not found:
                 continue
             kinds |= found

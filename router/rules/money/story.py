@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from router.rules.money.entitlement import Share, base, shared, without
+from router.rules.money.entitlement import Entitlement, Share
 from router.rules.money.extract import Extract
 from router.rules.money.statement import Balance, balances, not_yet, orders_of, refunds, vests_ms
 from topics.commissions import Posting, PostingLine
@@ -102,8 +102,8 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
     inputs, sold = first.inputs, int(first.inputs["order"]["commission_fen"])
     back = tuple(Back(*row) for row in refunds(those))
     left = sold - sum(each.commission_fen for each in back)
-    dispute = book.disputes.get(order_id)
-    entitled = {(each.role, each.party): each.fen for each in shared(inputs, left)}
+    dispute, of = book.disputes.get(order_id), Entitlement.of(inputs)
+    entitled = {(each.role, each.party): each.fen for each in of.shared(left)}
     held, since = balances(those), book.since
     holdings = tuple(
         Holding(
@@ -123,8 +123,8 @@ def story(book: Extract, order_id: str, now_ms: int) -> Story | None:
         order=inputs["order"],
         terms=inputs["terms"],
         vests_ms=vests_ms(inputs),
-        base=_parts(base(inputs, sold), sold),
-        shared=_parts((*shared(inputs, sold), *without(inputs)), sold),
+        base=_parts(of.base(sold), sold),
+        shared=_parts((*of.shared(sold), *of.without), sold),
         refunds=back,
         remaining_fen=left,
         now=holdings,
