@@ -141,7 +141,7 @@ def book(scene):
     ("point", "posted", "published"), [("m1", False, False), ("m2", True, False), ("m3", True, True)]
 )
 def test_f08_killed_between_posting_publishing_and_acknowledging(killed, point, posted, published):
-    """What was in Redis, in the topic and acknowledged when the worker was gone; a batch may come in parts."""
+    """What was posted, published and acknowledged when the worker was gone; a batch may come in parts."""
     death = killed.deaths[point]
     assert (death.status, death.committed) == (KILLED, False)
     assert (bool(death.posted), bool(death.published)) == (posted, published)
