@@ -408,7 +408,7 @@ def who_has_given_a_lead_back_gets_it_again(patch):
         settle(wanted, forgetful, *rest)
 
     patch.setattr(scripts.Claim, "place", place)
-    patch.setattr("router.flow.settle", settle)
+    patch.setattr("router.judging.settle", settle)
 
 
 def a_lead_stays_in_the_cell_that_it_left(patch):
