@@ -156,11 +156,29 @@ class Arbiter:
 
     async def _restore(self, leads: Sequence[Restored], *, overrule: bool) -> int:
         requests = [(lead.brand, lead.kind, lead.lead_id) for lead in leads]
-        homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=overrule)
+        homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=False)
+        if overrule:
+            # a repeat of what was before it moved brings nobody back
+            newest = await self._newest(requests, homes)
+            wrong = [
+                row for row, lead in enumerate(leads) if homes[row] != lead.cell and newest[row] <= lead.seq
+            ]
+            cells_now = [leads[row].cell for row in wrong]
+            await self._fix([requests[row] for row in wrong], cells_now, overrule=True)
+            for row, cell in zip(wrong, cells_now, strict=True):
+                homes[row] = cell
         cells: dict[str, list[Restored]] = {}
         for home, lead in zip(homes, leads, strict=True):
             cells.setdefault(home, []).append(lead)
         return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
+
+    async def _newest(self, requests: Sequence[tuple[str, str, str]], cells: Sequence[str]) -> list[int]:
+        """The newest seq of each (brand, kind, id) in the cell that it is fixed to, 0 for none."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for (_, kind, lead_id), cell in zip(requests, cells, strict=True):
+            pipeline.hget(keys.lead(cell, kind, lead_id), "q")
+        held = checked(await answered(pipeline.execute(raise_on_error=False)))
+        return [int(seq or 0) for seq in held]
 
     async def _bring(self, lead: Restored) -> None:
         """Let a lead leave the cell that it is fixed to, where that is another, with what is known of it."""
