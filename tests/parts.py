@@ -96,6 +96,9 @@ class RealKafka(ServerProcess):
         self.java = [
             "java",
             "-Xmx512m",
+            # a third less to start; what runs for a minute is not worth compiling better
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp",
             f"{kafka_jars()}/*",

@@ -24,7 +24,7 @@ from tests.simulation.simulation import check
 from topics.assignments import Assignment
 from topics.codec import decode
 
-#: Every mutant is caught within so many seeds, from 0 on.
+#: Every mutant is caught within so many seeds, from 0 on, or at the one where it was seen.
 SEEDS_MAX = 120
 
 
@@ -486,17 +486,33 @@ MUTANTS = {
     a_slot_is_not_compared: "slots: sold twice",
     an_older_version_of_a_reservation_counts: "moves: by an older version",
 }
-#: Where a mutant is caught that no seed below the limit catches.
-RARE = {
-    what_follows_a_batch_given_up_is_delivered: (129,),
-    a_contract_is_written_over_another_one: (684,),
+#: Where those were caught last time that no early seed catches: looked at first, to be quick.
+SEEN = {
+    publishing_is_not_awaited: 16,
+    an_unforeseen_failure_taken_for_a_bug_of_the_record: 14,
+    a_cell_is_not_remembered: 11,
+    a_contract_is_written_over_another_one: 684,
+    what_follows_a_batch_given_up_is_delivered: 129,
+    a_hole_is_committed_over: 11,
+    a_commit_of_an_old_generation_is_taken: 72,
+    a_server_that_nobody_vouches_for_gets_claims: 74,
+    a_wipe_goes_unnoticed: 41,
+    nothing_old_is_applied_after_a_failover: 34,
+    the_record_that_was_brought_first_is_kept: 55,
+    the_attempt_is_not_checked: 18,
+    the_guide_is_not_checked: 18,
+    what_has_not_come_to_its_end_expires: 19,
+    a_due_time_is_forgotten_before_the_broker_has_it: 18,
+    a_lead_stays_in_the_cell_that_it_left: 40,
+    an_older_version_of_a_reservation_counts: 42,
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_protection_taken_away_is_missed(mutant, monkeypatch):
     mutant(monkeypatch)
-    found = (problem for seed in RARE.get(mutant, range(SEEDS_MAX)) for problem in check(seed))
+    seeds = dict.fromkeys([SEEN.get(mutant, 0), *range(SEEDS_MAX)])
+    found = (problem for seed in seeds for problem in check(seed))
     assert any(MUTANTS[mutant] in problem for problem in found)
 
 

@@ -20,7 +20,7 @@ import signal
 from contextvars import ContextVar
 from functools import wraps
 
-import router.flow
+import router.judging
 from router import transport
 from router.flow import Flow
 from router.ledger.ledger import Ledger
@@ -113,14 +113,14 @@ def _after(owner, name):
 
 
 def _before_ranking(text):
-    rank = router.flow.rank
+    rank = router.judging.rank
 
     def hooked(*args):
         if _holds(text):
             _die()
         return rank(*args)
 
-    router.flow.rank = hooked
+    router.judging.rank = hooked
 
 
 def _after_acknowledging(text):
