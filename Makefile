@@ -32,13 +32,14 @@ demo: $(INSTALLED) ## Route leads through real parts and audit the result: STORE
 	@$(BIN)/lead-router demo $(if $(STORES),--stores "$(STORES)") $(if $(LEADS),--leads $(LEADS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 # Faults run side by side with each other, and simulated schedules on all processors: nothing else beside them.
+# On embedded parts they are left to make faults: what they show there they show on real ones as well.
 test: $(INSTALLED) ## Run the tests: ARGS="-k words" for some, ARGS="-m 'not real'" without Kafka and Redis
 ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
 else
-	@$(BIN)/pytest -n 2 tests --ignore=tests/faults --ignore=tests/test_simulation.py
+	@$(BIN)/pytest -n 3 tests --ignore=tests/faults --ignore=tests/test_simulation.py
 	@$(BIN)/pytest tests/test_simulation.py
-	@$(BIN)/pytest tests/faults
+	@$(BIN)/pytest tests/faults -k "not embedded"
 endif
 
 check: $(INSTALLED) ## Lint, formatting, types, floors

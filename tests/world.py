@@ -63,6 +63,7 @@ class World:
         self.redis = client.from_url(redis_url.replace(CLUSTER, "://"))
         self.audit = Audit()
         self.records = defaultdict(list)
+        self._logged, self._logged_to = defaultdict(dict), 0
         counts = asyncio.run(ensure_topics(kafka_url, prefix, PARTITIONS))
         # The embedded broker does not wake a reader that waits: short waits there.
         self.client = client = {"bootstrap.servers": kafka_url.removeprefix("kafka://"), "log_level": 0}
@@ -218,12 +219,12 @@ class World:
 
     def logged(self):
         """By lead, what the log says happened: of each seq the first record."""
-        journeys = defaultdict(dict)
-        for message in self.records[ASSIGNMENTS.name]:
+        for message in self.records[ASSIGNMENTS.name][self._logged_to :]:
             event = orjson.loads(message.value())
             lead = (event["brand"], event["kind"], event["lead_id"])
-            journeys[lead].setdefault(event["seq"], message.value())
-        return dict(journeys)
+            self._logged[lead].setdefault(event["seq"], message.value())
+        self._logged_to = len(self.records[ASSIGNMENTS.name])
+        return dict(self._logged)
 
     def live(self):
         """By guide and lead, the record by which the guide holds the lead, as the log says."""

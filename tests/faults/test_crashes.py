@@ -38,7 +38,10 @@ def killed(kind):
         scenes = []
         for _ in shares:
             redis = stack.enter_context(kind.redis())
-            scenes.append(stack.enter_context(kind.scene(redis)))
+            scene = stack.enter_context(kind.scene(redis))
+            # a busy broker may hand over in parts what was sent at once: it dies as one batch
+            scene.worker.environment["LEAD_ROUTER_BATCH_WAIT_MS"] = "500"
+            scenes.append(scene)
         list(threads.map(die_and_recover, scenes, shares))
         yield {name: scene for scene, share in zip(scenes, shares, strict=True) for name in share}
 
