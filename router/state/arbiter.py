@@ -159,7 +159,8 @@ class Arbiter:
         homes, _ = await self._fix(requests, [lead.cell for lead in leads], overrule=False)
         if overrule:
             # a repeat of what was before it moved brings nobody back
-            newest = await self._newest(requests, homes)
+            known = zip(homes, leads, strict=True)
+            newest = await self._newest([keys.lead(home, lead.kind, lead.lead_id) for home, lead in known])
             wrong = [
                 row for row, lead in enumerate(leads) if homes[row] != lead.cell and newest[row] <= lead.seq
             ]
@@ -172,16 +173,19 @@ class Arbiter:
             cells.setdefault(home, []).append(lead)
         return sum(await self.scripts.run([_restore_call(cell, those) for cell, those in cells.items()]))
 
-    async def _newest(self, requests: Sequence[tuple[str, str, str]], cells: Sequence[str]) -> list[int]:
-        """The newest seq of each (brand, kind, id) in the cell that it is fixed to, 0 for none."""
+    async def _newest(self, leads: Sequence[str]) -> list[int]:
+        """The newest seq of each lead, by its key in a cell; 0 for none."""
         pipeline = self.scripts.redis.pipeline(transaction=False)
-        for (_, kind, lead_id), cell in zip(requests, cells, strict=True):
-            pipeline.hget(keys.lead(cell, kind, lead_id), "q")
+        for lead in leads:
+            pipeline.hget(lead, "q")
         held = checked(await answered(pipeline.execute(raise_on_error=False)))
         return [int(seq or 0) for seq in held]
 
     async def _bring(self, lead: Restored) -> None:
-        """Let a lead leave the cell that it is fixed to, where that is another, with what is known of it."""
+        """Let a lead leave the cell that it is fixed to, where that is another, with what is known of it.
+
+        Unless it has gone on from there meanwhile: whoever is told late of a move brings nobody back.
+        """
         held: Any = await answered(
             self.scripts.redis.get(keys.lead_cell(lead.brand, lead.kind, lead.lead_id))
         )
@@ -190,6 +194,8 @@ class Arbiter:
             return
         whom = (lead.brand, lead.member_id, lead.kind, lead.lead_id)
         left, stays = (keys.lead(each, lead.kind, lead.lead_id) for each in (cell, lead.cell))
+        if (await self._newest([left]))[0] > lead.seq:
+            return
         # whatever it is to Redis: the log says that it has gone
         [(_, brought)] = await self.leave([(whom, cell, lead.cell, 0, str(_EVER_MS))], _EVER_MS)
         there: Any = await answered(self.scripts.redis.hgetall(left))
