@@ -16,6 +16,8 @@ import click
 import orjson
 
 from router.audit import Audit, Report
+from router.commission import words
+from router.commission.reading import extract
 from router.config import Settings
 from router.demo.country import built_in_stores
 from router.demo.directory import StoreRow, read_stores
@@ -30,6 +32,7 @@ from router.demo.worker_process import WorkerProcess
 from router.errors import OutageError
 from router.local import Parts, parts
 from router.producing import outgoing, producing
+from router.rules.money.story import story
 from router.state import keys
 from router.state.redis import Scripts
 from router.topology import ensure_topics
@@ -115,10 +118,11 @@ def _demo(options: Options, settings: Settings, where: Parts, stores: Sequence[S
     report = _checked(audit.report(), published)
     click.echo(summary(report))
     if audit.examples is not None:
-        order, party = (name.partition("/")[2] for name in audit.examples)
+        order, party = (each.partition("/")[2] for each in audit.examples)
         click.echo(f"earnings: {asyncio.run(_earnings(where.redis_url, name, party))} yuan")
-        click.echo(f"one order: lead-router commission show {order} --brand {name}")
-    click.echo(_hint(audit.busiest_guide, shared=shared))
+        told = asyncio.run(_story(where.kafka_url, replace(settings, topic_prefix=prefix), name, order))
+        click.echo("\n".join(["", *told]))
+    click.echo(_hint(audit.busiest_guide, prefix if shared else None))
     if options.as_json:
         click.echo(orjson.dumps({"seed": options.seed, **report.as_dict()}))
     return 0 if report.ok else 1
@@ -245,6 +249,13 @@ async def _earnings(redis_url: str, brand: str, guide_id: str) -> str:
     return earnings(guide_id, {key.decode(): value.decode() for key, value in held.items()})
 
 
+async def _story(kafka_url: str, settings: Settings, brand: str, order_id: str) -> list[str]:
+    """One order's commission, as ``lead-router commission show`` tells it."""
+    book = await extract(kafka_url, settings, brand, (order_id,), lambda *_: None)
+    told = story(book, order_id, _now_ms())
+    return [] if told is None else words.story(told)
+
+
 def _checked(report: Report, published: int) -> Report:
     """The report, with a problem more when the broker does not hold all that it took."""
     missing = published - report.leads_in - report.reservations_in
@@ -254,16 +265,21 @@ def _checked(report: Report, published: int) -> Report:
     return replace(report, lost=report.lost + missing, problems=(*report.problems, problem))
 
 
-def _hint(guide: str | None, *, shared: bool) -> str:
-    """What to try next, with the guide (``brand/guide_id``) who got the most."""
-    if guide is None or not shared:
+def _hint(guide: str | None, prefix: str | None) -> str:
+    """What to try next: on given parts, whose topics have a prefix, with the guide who got the most."""
+    if guide is None or prefix is None:
         return (
             "Try next: lead-router demo --leads 20000 --rate 2000; your own stores: --stores FILE.csv;\n"
             "your own Kafka and Redis, where inboxes and books stay:\n"
             "LEAD_ROUTER_KAFKA_URL, LEAD_ROUTER_REDIS_URL."
         )
     brand, guide_id = guide.split("/")
-    return f"Try next: lead-router inbox {guide_id} --brand {brand}"
+    return (
+        f"Try next: export LEAD_ROUTER_TOPIC_PREFIX={prefix}\n"
+        f"  lead-router inbox {guide_id} --brand {brand}\n"
+        f"  lead-router commission statement {guide_id} --brand {brand}\n"
+        "  lead-router commission verify"
+    )
 
 
 def _now_ms() -> int:
