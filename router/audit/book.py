@@ -14,6 +14,8 @@ _GROUP_SIDE = "commission"
 _HELD = ("pending", "earned", "settled")
 #: The kinds of postings that follow from the records of an order.
 _OF_ORDERS = ("base", "overlay", "reversal")
+#: Orders among which an example is looked for.
+_LAST = 300
 _DAY_MS = 86_400_000
 
 Position = tuple[str, int, int]
@@ -197,7 +199,10 @@ class Book:
         )
 
     def example(self) -> tuple[str, str] | None:
-        """``brand/order`` with the most roles, ``brand/party`` of the guide who earns most."""
+        """``brand/order`` of many roles and few parties, ``brand/party`` of the guide who earns most.
+
+        The order is one of the last: a small broker has forgotten the first ones.
+        """
         fen: Counter[str] = Counter()
         for order, held in self._held.items():
             for (role, party), holding in held.items():
@@ -205,8 +210,10 @@ class Book:
                     fen[f"{order.partition('/')[0]}/{party}"] += holding.held_fen
         if not fen:
             return None
-        roles = {order: len({role for role, _ in held}) for order, held in self._held.items()}
-        order = min(roles, key=lambda each: (-roles[each], len(self._held[each]), each))
+        # four roles are a story; more parties make it no clearer
+        rich = {each: min(4, len({role for role, _ in held})) for each, held in self._held.items()}
+        last = list(self._held)[-_LAST:]
+        order = max(last, key=lambda each: (rich[each], -len(self._held[each])))
         return order, min(fen, key=lambda each: (-fen[each], each))
 
     def _settled(self, what: What) -> bool:

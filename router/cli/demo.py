@@ -18,7 +18,7 @@ from router.config import Settings
     "lead-router demo --stores stores.csv --leads 50000 --rate 2000"
 )
 @click.option("--leads", default=10_000, show_default=True, type=click.IntRange(1), help="Good leads.")
-@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(1), help="Inputs a second.")
+@click.option("--rate", default=150.0, show_default=True, type=click.FloatRange(1), help="Inputs a second.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same world and load.")
 @click.option(
     "--stores",

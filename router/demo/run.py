@@ -56,7 +56,7 @@ class Options:
     """The size of a demo: ``leads`` good ones at ``rate_per_s`` inputs a second, from a seeded world."""
 
     leads: int = 10_000
-    rate_per_s: float = 500.0
+    rate_per_s: float = 150.0
     seed: int = 1
     stores: Path | None = None
     orders: bool = True
@@ -121,7 +121,7 @@ def _demo(options: Options, settings: Settings, where: Parts, stores: Sequence[S
         order, party = (each.partition("/")[2] for each in audit.examples)
         click.echo(f"earnings: {asyncio.run(_earnings(where.redis_url, name, party))} yuan")
         told = asyncio.run(_story(where.kafka_url, replace(settings, topic_prefix=prefix), name, order))
-        click.echo("\n".join(["", *told]))
+        click.echo("\n".join(["", *told, ""] if told else told))
     click.echo(_hint(audit.busiest_guide, prefix if shared else None))
     if options.as_json:
         click.echo(orjson.dumps({"seed": options.seed, **report.as_dict()}))
