@@ -495,7 +495,9 @@ def test_the_demo_routes_and_its_audit_is_ok(capsys):
     told = "\n".join(out)
     assert "postings on top, each sums to zero" in told
     assert re.search(r"earnings: c\d\ds\d\d-\d today \d", told)
-    assert re.search(r"lead-router commission show [oy]\.\S+ --brand demo", told)
+    # then one order's story, as it is shown on the command line
+    assert re.search(r"^order [oy]\.\S+ of brand demo, paid", told, re.MULTILINE)
+    assert "after the split (the overlay)" in told
 
 
 @pytest.mark.usefixtures("_sigterm")
