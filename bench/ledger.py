@@ -26,7 +26,7 @@ from router.ledger.ledger import Ledger
 from router.local import EmbeddedRedis
 from router.outbox import Outbox
 from router.reference import Reference
-from router.rules.intake import Record
+from router.rules.intake import Record, Taken
 from router.rules.money.entitlement import Entitlement
 from router.state.arbiter import Arbiter
 from router.state.money import Money
@@ -65,18 +65,6 @@ class Run(NamedTuple):
     redis_cpu_s: float
     wall_s: float
     round_trips: int
-
-
-@dataclass(slots=True)
-class Taken:
-    """One record as a broker hands it over."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
 
 
 @dataclass(slots=True)

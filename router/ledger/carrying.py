@@ -15,7 +15,7 @@ from router.ledger.gathering import Gathering
 from router.outbox import Outbox
 from router.publish import Publisher
 from router.reference import Reference
-from router.rules.intake import Record, Refusal, RefusalReason
+from router.rules.intake import Record, Refusal, RefusalReason, Taken
 from router.rules.money.entries import Change
 from router.rules.money.lines import Inputs
 from router.rules.money.postings import Page, TooLargeError
@@ -51,18 +51,6 @@ class Ask(NamedTuple):
     def whose(self) -> Whose:
         """Which order."""
         return self.brand, self.order_id
-
-
-@dataclass(slots=True)
-class _Waited:
-    """The record of a refund that was parked."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int
 
 
 @dataclass(slots=True)
@@ -208,9 +196,9 @@ def _write(page: Page, held: Held, change: Change) -> Write | None:
     return Write(page.brand, change, held.text, page.utc_offset_h)
 
 
-def _waited(parked: Parked, topic: str) -> _Waited:
+def _waited(parked: Parked, topic: str) -> Taken:
     place = (parked.partition, parked.offset, parked.member_id.encode(), parked.value.encode())
-    return _Waited(topic, *place, parked.timestamp)
+    return Taken(topic, *place, parked.timestamp)
 
 
 def _beyond(ask: Ask, change: Change, result: str, where: Sequence[bytes]) -> Refusal:

@@ -55,6 +55,18 @@ class Record(Protocol):
     timestamp: int
 
 
+@dataclass(slots=True)
+class Taken:
+    """A record that no broker hands over: it was kept, or made up."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+
+
 class _Nowhere(NamedTuple):
     topic: str = ""
     partition: int = 0
