@@ -553,8 +553,8 @@ def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
     world.publish(BINDINGS, *(event for event in track() if isinstance(event, Binding)))
     world.publish(TOUCHES, *(event for event in track() if isinstance(event, Touch)), (b"m", b"{"))
     with world.load(leads=300, rate_per_s=300) as sending:
-        world.sent(sending)
-    world.settle()
+        sent = world.sent(sending)
+    world.settle(sent)
     world.worker.stop()
     told_of = {name.decode(): world.redis.zcard(name) for name in world.redis.scan_iter("lr:*:t-*")}
     noted = {keys.acts("t", "t-m"): 2, keys.contacts("t", "t-m"): 3, keys.track("t", "t-m"): 6}
