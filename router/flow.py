@@ -26,7 +26,6 @@ from router.rules.offers import Answer, Offer
 from router.rules.placing import (
     Home,
     at_home,
-    at_visit,
     claim_order,
     offers,
     put_back,
@@ -161,7 +160,7 @@ class Flow:
         for group, its, tiers, ranking, matching in judged:
             policy, batch, wanted, roster = group
             # before the claim: while Redis decides, guides come and go and loads change
-            why.append(reasons(ranking, wanted, roster, *at_visit(batch, policy, now_ms)))
+            why.append(reasons(ranking, wanted, roster, policy, now_ms))
             order += [len(asked) + row for row in claim_order(batch, matching.order)]
             asked += offers(batch, its, wanted, matching.ranking, roster, policy, tiers, now_ms)
         # every cell hears of the whole batch at once, however many groups it has

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from router.reference import Reference
 from router.rules.intake import Request
-from router.rules.placing import Home, Proposal, at_visit, proposals, settle
+from router.rules.placing import Home, Proposal, proposals, settle
 from scoring.match import Matching, match
 from scoring.policy import Policy
 from scoring.rank import Ranking, rank
@@ -74,7 +74,6 @@ class Judging:
             settle(wanted, batch, its, roster, policy, now_ms)
             tiers = self.reference.tiers(batch)
             wanted.tier = tier_numbers(tiers)
-            # who is there at the time of a visit may be elsewhere now
-            ranking = rank(wanted, roster, *at_visit(batch, policy, now_ms))
+            ranking = rank(wanted, roster, policy, now_ms)
             out.append(Judged(group, its, tiers, ranking, match(ranking, wanted, roster, policy, now_ms)))
         return out

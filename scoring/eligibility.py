@@ -28,18 +28,21 @@ def present(view: View) -> Bools:
 
 
 def leave(view: View) -> Bools:
-    """The guide is not on leave at ``now_ms``."""
-    return ~view.roster.on_leave(view.now_ms, view.guide)
+    """The guide is on leave neither at ``now_ms``, when the claim asks, nor at a visit."""
+    away = view.roster.on_leave(view.now_ms, view.guide)
+    if view.at_ms != view.now_ms:
+        away |= view.roster.on_leave(view.at_ms, view.guide)
+    return ~away
 
 
 def shifts(view: View) -> Bools:
-    """The guide is on shift at ``now_ms``; who has no shifts always is."""
-    return view.roster.on_shift(view.now_ms, view.guide)
+    """The guide is on shift then; who has no shifts always is."""
+    return view.roster.on_shift(view.at_ms, view.guide)
 
 
 def hours(view: View) -> Bools:
-    """The store is open at ``now_ms`` by its hours and closed days; without hours it always is."""
-    return view.roster.open_stores(view.now_ms, view.store)
+    """The store is open then, by its hours and closed days; without hours it always is."""
+    return view.roster.open_stores(view.at_ms, view.store)
 
 
 def capacity(view: View) -> Bools:

@@ -58,6 +58,7 @@ class Requests:
     waits: Bools  #: has waited in a queue: nobody of that queue who came later goes first
     declined: Pairs = field(default_factory=Pairs)  #: requests and guides who declined them before
     no_slot: Pairs = field(default_factory=Pairs)  #: requests and stores without a free slot for them
+    visit_ms: int = 0  #: when their visits begin, epoch ms, one time for all; 0 without a visit
 
     def __len__(self) -> int:
         """How many requests."""

@@ -71,6 +71,11 @@ class View:
         """How many."""
         return self.guide.size if self.stores is None else self.stores.size
 
+    @property
+    def at_ms(self) -> int:
+        """When the guide has to be there, epoch ms: at a visit, else now."""
+        return max(self.now_ms, self.requests.visit_ms)
+
     @cached_property
     def store(self) -> I32s:
         """The row of each store."""

@@ -17,8 +17,8 @@ from router.rebuild import differences
 from router.replay import Replay
 from router.rules.horizon import REMEMBER_MS
 from router.state import keys
-from tests.lifecycle_world import BEGIN_MS, Record, booked, guide, lead, live, policy, store
-from topics.catalog import ASSIGNMENTS, RESERVATIONS
+from tests.lifecycle_world import BEGIN_MS, Record, booked, guide, lead, live, policy, presence, store
+from topics.catalog import ASSIGNMENTS, RESERVATIONS, RESPONSES
 from topics.codec import encode
 from topics.guides import Period
 from topics.responses import Response
@@ -234,6 +234,27 @@ def test_a_guide_is_occupied_from_the_horizon_on_and_is_one_of_those_on_shift_th
         guide("now", shifts=shift(BEGIN_MS, BEGIN_MS + 30 * HOUR_MS)),
         guide("then", shifts=shift(LATER_MS, LATER_MS + 9 * HOUR_MS)),
     )
+
+
+@pytest.mark.parametrize("away", ["offline", "leave"])
+def test_who_is_away_now_is_found_for_a_visit_when_they_are_back(server, away):
+    """Not before, again and again: as long as they are away the claim gives them nothing."""
+    back_ms = BEGIN_MS + 22_000
+    leave = (Period(from_ms=BEGIN_MS, to_ms=back_ms),) if away == "leave" else ()
+
+    async def story(world):
+        if away == "offline":
+            await world.put(presence("g", "offline"))
+        await world.put(visit("a"))
+        await world.wait(20)
+        assert world.state("a") == "waiting @hq/store/s"
+        assert not world.log[RESPONSES.name]
+        if away == "offline":
+            await world.put(presence("g", "online", BEGIN_MS + 1))
+        await world.wait(8)
+        assert world.state("a") == "offered g"
+
+    live(server, story, fitting(), guide("g", leave=leave))
 
 
 def test_a_change_keeps_the_guide_who_is_there_then_and_moves_on_otherwise(server):

@@ -35,6 +35,8 @@ WITHOUT_FAKE = {
     "post": "no simulated worker keeps the book; tests/test_ledger_crashes.py and"
     " tests/test_ledger_state_machine.py run the real script under deaths at every step"
 }
+#: A time that no caller lives to see.
+EVER_MS = 2**53
 FAKED = tuple(name for name in SCRIPTS if name not in WITHOUT_FAKE)
 
 
@@ -172,7 +174,8 @@ class Cases:
         # the time of Redis itself has no part in it
         self.now_ms += self.rng.choice((0, 1, 40, 5_000))
         tiers, bound_ms = self.rng.choice(("0123", "2013")), self.rng.randint(1, 40)
-        rules = f"{self.now_ms} 2000000 {tiers} 30 20000 2 60 {bound_ms} 9"
+        by_ms = self.rng.choice((EVER_MS,) * 9 + (1,))
+        rules = f"{self.now_ms} 2000000 {tiers} 30 20000 2 60 {bound_ms} 9 {by_ms}"
         names, args = self._cell_keys(cell), [600_000, 500, self._mark_seen(cell), rules]
         for lead in self._some(self.LEADS):
             names.append(keys.lead(cell, "lead", lead))
@@ -227,7 +230,7 @@ class Cases:
         over = self.rng.random() < 0.2
         policy = Policy()
         text = moves(action, self.now_ms, policy, Limits(self.now_ms + 10**9, wait_ms=7), over=over)
-        attempt, guide = self.rng.choice("-1-2-"), self.rng.choice(("-", "-", *self.GUIDES))
+        attempt, guide = self.rng.choice("-1-2-"), self.rng.choice(("*", "*", *self.GUIDES))
         if action in BOOKINGS:
             return (f"reservation/{self.rng.randint(1, 6)}|{lead}", f"{attempt} {guide} {text}", slots)
         return (f"response|r{self.rng.randint(1, 60)}", f"{attempt} {guide} {text}", "")
@@ -426,11 +429,11 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     """Too short a moment for the seeds: it has left, and is not yet at home in the other cell."""
     cell, lead = "b/-", ("lead|l1|m1",)
     names, key = [each(cell) for each in keys.OF_CELL], keys.lead(cell, "lead", "l1")
-    head = (600_000, 500, "", "1000 2000000 0123 30 20000 2 60 30 30", *lead, "d1")
+    head = (600_000, 500, "", f"1000 2000000 0123 30 20000 2 60 30 30 {EVER_MS}", *lead, "d1")
     about = "900 2 @hq near 5 1050 0 1070"
     wait = Call("claim", [*names, key], (*head, "", about, "lead|l1", "", "", ""))
     leave = Call("leave", [*names, key], (1_070, 500, *lead, "b/x", 0, ""))
-    drain = (about, "response|t1", "0 - waiting>+:w", "", "")
+    drain = (about, "response|t1", "0 * waiting>+:w", "", "")
     real, (_, server, _) = Scripts(valkey.url), fake_redis()
     await real.redis.flushall()
     for call, expected in (

@@ -135,7 +135,7 @@ def offer(
 POLICY = Policy(limit_s={"accepted": 1, "contacted": 2, "visited": 3})
 
 
-def move(action, *, guide="-", attempt="-", now_ms=NOW_MS, over=False):
+def move(action, *, guide="*", attempt="-", now_ms=NOW_MS, over=False):
     """What an action may bring, as the rules have it."""
     return f"{attempt} {guide} {moves(action, now_ms, POLICY, Limits(now_ms + 2_500), over=over)}"
 
@@ -193,7 +193,7 @@ moves_drawn = st.builds(
     lead=st.sampled_from(LEADS),
     shortlist=shortlists,
     cell=cells,
-    guide=st.sampled_from(("-",) * 4 + ("the holder",) * 4 + GUIDES),
+    guide=st.sampled_from(("*",) * 4 + ("the holder",) * 4 + GUIDES),
     attempt=st.sampled_from(("-", "-", "-", 1, 2)),
     over=st.sampled_from((False, False, False, True)),
     queue=st.sampled_from(("hq", "market/%E4%B8%AD")),
@@ -319,7 +319,7 @@ class Model:
             return "late"
         if newest.state not in told:
             return "illegal"
-        if who not in {"-", holder} and not after and not (newest.state == "waiting" and again):
+        if who not in {"*", holder} and not after and not (newest.state == "waiting" and again):
             return "not_yours"
         if to:
             record = self.note(newest, to, holder)
@@ -334,7 +334,7 @@ class Model:
         return self.again(story, newest, who, after, by)
 
     def again(self, story, newest, who, after, by):
-        only = after or (who != "-" and newest.state == "waiting" and self.behind_another())
+        only = after or (who != "*" and newest.state == "waiting" and self.behind_another())
         self.wants = who if only else None
         found = self.place(story)
         self.wants = None
@@ -780,6 +780,25 @@ def test_an_inbox_shows_the_highest_seq_and_of_it_the_record_that_is_first_in_th
             for lead, ((seq, minus_offset), card) in held.items()
         }
         assert [fields for _, fields in await redis.xrange(keys.feed("b", "g"))] == feed
+
+    tell(server, story)
+
+
+def test_a_claim_that_was_given_up_decides_nothing(server):
+    """Whoever has asked again may have been told nothing, and would never publish what this call decides."""
+
+    async def story(arbiter):
+        await open_up(arbiter, (CELL, "g", 1, 5))
+        [waits] = await arbiter.claim([offer()])
+        before = await dump(arbiter)
+        patience_s, arbiter.scripts.timeout_s = arbiter.scripts.timeout_s, -1
+        for given_up in (offer("other"), offer(shortlist=["g"], cause="response|t", move="0 * waiting>+:w")):
+            with pytest.raises(OutageError, match="OVERDUE"):
+                await arbiter.claim([given_up])
+        assert await dump(arbiter) == before
+        arbiter.scripts.timeout_s = patience_s
+        [drained] = await arbiter.claim([given_up])
+        assert (waits.state, drained.state) == ("waiting", "offered")
 
     tell(server, story)
 

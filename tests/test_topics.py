@@ -30,6 +30,7 @@ from topics.codec import (
 from topics.commissions import Posting
 from topics.fields import Period
 from topics.leads import Lead
+from topics.responses import Response
 from topics.schemas import schemas
 
 WITH_EVENTS = [topic for topic in TOPICS if topic.event is not None]
@@ -328,6 +329,9 @@ def test_what_the_fields_say_together_is_checked():
         assert "guide_id, store_id" in error.detail
     assert "queue" in refused(ASSIGNMENTS.event, orjson.dumps(assignment | {"state": "waiting"})).detail
     assert decode(ASSIGNMENTS.event, orjson.dumps(assignment | {"state": "closed"})).guide_id is None
+    response = {"response_id": "r", "lead_id": "l", "member_id": "m", "brand": "b", "occurred_at_ms": 1}
+    grabbed = refused(Response, orjson.dumps(response | {"action": "grabbed"}))
+    assert grabbed.detail.startswith("guide_id: is required when action is grabbed")
 
 
 @given(st.lists(st.integers(-100, 100), min_size=2, max_size=6))

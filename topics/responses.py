@@ -28,3 +28,8 @@ class Response(Event, frozen=True):
     attempt: Annotated[int, Meta(ge=0)] | None = None
     guide_id: Id | None = None
     reason: Text | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse that nobody takes a lead from the pool."""
+        if self.action == "grabbed" and self.guide_id is None:
+            raise ValueError("guide_id: is required when action is grabbed")

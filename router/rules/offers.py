@@ -20,6 +20,8 @@ from topics.reservations import Reservation
 
 #: What stands for the digest of a request whose content is not compared.
 NO_DIGEST = "-"
+#: Who says so where no guide does; an id cannot be this one.
+NOBODY = "*"
 #: States in which another record follows in the same step.
 MOMENTS = ("declined", "expired", "returned")
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar, get_args
 
-import msgspec
 import numpy as np
 
 from router.rules.booking import AHEAD, guide_needed_ms, is_ahead
 from router.rules.charge import Charge, Standing
 from router.rules.intake import Request
 from router.rules.lifecycle import Limits, moves
-from router.rules.offers import BOOKED, NO_DIGEST, Offer, Terms, about, queue_of
+from router.rules.offers import BOOKED, NO_DIGEST, NOBODY, Offer, Terms, about, queue_of
 from scoring.arrays import Bools, Pairs, Rows
 from scoring.fairness import LEAD
 from scoring.policy import Policy
@@ -117,6 +116,7 @@ def settle(  # noqa: PLR0913, PLR0917 - what is known of a batch by then
     wanted.owner_acted_ms[:] = [home.acted_ms for home in homes]
     wanted.last_contact_ms[:] = [home.last_in_ms for home in homes]
     wanted.waits[:] = [request.move is not None for request in batch]
+    wanted.visit_ms = max((request.visit_ms or 0 for request in batch), default=0)
     wanted.kept[:] = [request.held for request in batch]
     grabs = {row: grab for row, request in enumerate(batch) if (grab := grabber(request))}
     wanted.only_owner[list(grabs)] = True
@@ -171,19 +171,6 @@ def asks(request: Request, policy: Policy, now_ms: int) -> bool:
     """Whether a request wants the lead to be offered to somebody now."""
     wants = not (request.over or request.held) if request.move is None else request.move.asks
     return wants and not is_ahead(request, policy, now_ms)
-
-
-#: What a guide is now says nothing of the time of a visit.
-_NOW = ("present", "paused")
-
-
-def at_visit(batch: Sequence[Request], policy: Policy, now_ms: int) -> tuple[Policy, int]:
-    """The policy and the time by which a batch of the same visiting time is ranked."""
-    visit_ms = batch[0].visit_ms
-    if visit_ms is None or visit_ms <= now_ms:
-        return policy, now_ms
-    filters = tuple(name for name in policy.filters if name not in _NOW)
-    return msgspec.structs.replace(policy, filters=filters), visit_ms
 
 
 def offers(  # noqa: PLR0913, PLR0917 - everything an offer is made of
@@ -286,7 +273,7 @@ def _move(request: Request, policy: Policy, terms: Terms, now_ms: int) -> str:
     if isinstance(event, Reservation):
         limits = limits._replace(over_ms=event.ends_at_ms, visit_ms=event.ends_at_ms)
     attempt = "-" if move.attempt is None else move.attempt
-    return f"{attempt} {move.guide_id or '-'} {moves(move.action, now_ms, policy, limits, over=move.over)}"
+    return f"{attempt} {move.guide_id or NOBODY} {moves(move.action, now_ms, policy, limits, over=move.over)}"
 
 
 def claim_order(batch: Sequence[Request], order: Rows) -> list[int]:

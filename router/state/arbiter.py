@@ -90,13 +90,17 @@ class Arbiter:
         return [home_of(*each) for each in zip(cells, charges, standings, strict=True)], now_ms
 
     async def claim(self, offers: Sequence[Offer]) -> list[Answer]:
-        """Claim for each lead the first guide with room, or take in what happened to it, in this order."""
+        """Claim for each lead the first guide with room, or take in what happened to it, in this order.
+
+        One more round trip asks for the time: a call that arrives when this one has given up decides nothing.
+        """
         cells: dict[str, list[int]] = {}
         for row, offer in enumerate(offers):
             cells.setdefault(offer.cell, []).append(row)
+        by_ms = await self.now_ms() + round(self.scripts.timeout_s * 1000) if offers else 0
         answers = await self.scripts.run(
             [
-                _claim_call(cell, [offers[row] for row in rows], self._marks.get(cell, "?"))
+                _claim_call(cell, [offers[row] for row in rows], self._marks.get(cell, "?"), by_ms)
                 for cell, rows in cells.items()
             ]
         )
@@ -515,9 +519,10 @@ def _steps(held: Mapping[bytes, bytes]) -> tuple[str, ...]:
     return tuple(held.get(b"%d" % seq, b"").decode() for seq in seqs)
 
 
-def _claim_call(cell: str, offers: Sequence[Offer], mark: str) -> Call:
+def _claim_call(cell: str, offers: Sequence[Offer], mark: str, by_ms: int) -> Call:
     names = _cell_keys(cell)
-    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, mark if offers[0].marked else "", offers[0].rules]
+    rules = f"{offers[0].rules} {by_ms}"
+    args: list[str | int] = [REMEMBER_MS, CHANGES_MAX, mark if offers[0].marked else "", rules]
     for offer in offers:
         names.append(keys.lead(cell, offer.kind, offer.lead_id))
         args += (keys.whom(offer.kind, offer.lead_id, offer.member_id), offer.digest)

@@ -15,9 +15,10 @@
 -- ARGV[2]    how many entries the changes hold, about
 -- ARGV[3]    the mark that the caller has seen, which a call from before a loss shows too late; ? when it has seen
 --            none yet; '' for a cell of a brand that nobody knows, which has none
--- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms owner_ms store_ms": horizon is how far a turn
---            may be behind the clock, tiers are the digits of the tiers, the first one first, owner_ms and store_ms how long
---            an offer to the owner, and to a guide of the named store, lasts at most
+-- ARGV[4]    "now_ms horizon tiers age_up_ms half_life_ms silent_max pause_ms owner_ms store_ms by_ms": horizon is how far a
+--            turn may be behind the clock, tiers are the digits of the tiers, the first one first, owner_ms and store_ms how
+--            long an offer to the owner, and to a guide of the named store, lasts at most, by_ms when by this server's clock
+--            the caller gives up
 -- ARGV[8i-3] lead i as kind|lead|member
 -- ARGV[8i-2] digest of its content: the same id, and version, with other content is a conflict
 -- ARGV[8i-1] shortlist, best first: "guide|step|store|rest guide|step|store|rest ..." (rest is kept with the answer, unread)
@@ -25,7 +26,7 @@
 -- ARGV[8i+1] the cause, kind|id: asked again for the same one, the same answers come
 -- ARGV[8i+2] '' for a lead that is new, =state for one that is over before it began; else "attempt guide state>next:by_ms ...",
 --            see router/rules/lifecycle.py; a "!" behind guide: late, unless the state's time is over by now; guide: who
---            says so, of a lead that waits for whom there is a place, - for nobody
+--            says so, of a lead that waits for whom there is a place, * for nobody
 -- ARGV[8i+3] the slots that it wants, "n:store|service|start_ms ..." of which each may be taken n times; - for none, '' for
 --            those that it has
 -- ARGV[8i+4] what it brings from another cell, see leave: "name<TAB>value" a line; '' for nothing
@@ -33,14 +34,17 @@
 -- illegal, not_yours, full (no room, no slot), nothing, or stale (look again: it has begun, or left for another cell); the answers of this cause begin at that seq, each is
 -- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
 -- "queue|tier|arrival_ms|rung", start where the guide's turn began or 0, record the guide's after the step or -.
--- Raises NOSTATE before any write when the cell has lost its mark: Redis has lost its state.
+-- Raises before any write NOSTATE when the cell has lost its mark: Redis has lost its state; and OVERDUE when the caller
+-- has given up: it may have asked again and been told "nothing", so nobody would publish what is decided now.
 local open, capacity, waiting, changes, turns, due, records, slots = unpack(KEYS, 1, 8)
 local mark = redis.call('HGET', capacity, '|')
 if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
 end
-local now, horizon, order, age_up, half_life, silent_max, pause, owner_ms, store_ms =
-  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local now, horizon, order, age_up, half_life, silent_max, pause, owner_ms, store_ms, by_ms =
+  string.match(ARGV[4], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+local clock_now = redis.call('TIME')
+if clock_now[1] * 1000 + clock_now[2] / 1000 > tonumber(by_ms) then return redis.error_reply('OVERDUE by ' .. by_ms) end
 local BOUND = {owner = tonumber(owner_ms), store = tonumber(store_ms)}
 horizon, silent_max, age_up = tonumber(horizon), tonumber(silent_max), tonumber(age_up)
 local FINAL = {won = true, lost = true, withdrawn = true, closed = true}
@@ -264,7 +268,7 @@ for i = 1, #KEYS - 8 do
       result = 'late'
     elseif not to then
       result = 'illegal'
-    elseif who ~= '-' and holder ~= who and after == '' and (state ~= 'waiting' or again == '') then
+    elseif who ~= '*' and holder ~= who and after == '' and (state ~= 'waiting' or again == '') then
       result = 'not_yours'
     elseif held[5] then -- on its way to another cell: only what must not be lost waits for it
       result = to ~= '' and 'stale' or after ~= '' and 'full' or 'nothing'
@@ -305,7 +309,7 @@ for i = 1, #KEYS - 8 do
       if again ~= '' then
         local old = state == 'waiting' and newest[10]
         -- for whom one was found may take somebody else if nobody is overtaken by that
-        local only = who ~= '-' and old and (after ~= '' or behind(queue, tier, whom, tonumber(arrival))) and who
+        local only = old and (after ~= '' or who ~= '*' and behind(queue, tier, whom, tonumber(arrival))) and who
         if place(shortlist, only) then
           if old then let_go() end
           result = 'ok'

@@ -77,8 +77,8 @@ _TRANSIENT = (
     TryAgainError,
 )
 #: ... and the first words of those that it has no name for.
-_TRANSIENT_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ")
-#: The first word of the scripts' own error.
+_TRANSIENT_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OVERDUE ")
+#: The first word of the scripts' own error that says what has to be done.
 _LOST_WORD = "NOSTATE "
 #: What redis-py raises; its cluster client has a family of its own.
 _ERRORS = (RedisError, RedisClusterException)
@@ -114,6 +114,7 @@ class Scripts:
 
     def __init__(self, url: str, *, timeout_s: float = 1.0, guard: Guard | None = None) -> None:
         self._guard = guard
+        self.timeout_s = timeout_s
         self.redis = _client(url, timeout_s, self._greet)
         source = files("router.state")
         self._text = {

@@ -137,6 +137,8 @@ class Connection:
 class Scripts:
     """Stands where ``router.state.redis.Scripts`` does."""
 
+    timeout_s = TIMEOUT_S
+
     def __init__(self, connection, faults, process, guard=None):
         self.redis = Reads(connection)
         self._connection = connection

@@ -74,6 +74,9 @@ def claim(db, keys, args):
     cell = Cell(db, keys[:8], most)
     if marked and (cell.mark is None or marked not in {b"?", cell.mark}):
         raise ResponseError(f"NOSTATE no such mark in {cell.capacity}")
+    rules, by_ms = rules.rsplit(b" ", 1)
+    if db.now_ms() > int(by_ms):
+        raise ResponseError(f"OVERDUE by {by_ms.decode()}")
     asks = zip(keys[8:], zip(*[iter(rest)] * 8, strict=True), strict=True)
     out = [_claim(cell, key, remember_ms, rules.split(b" "), ask) for key, ask in asks]
     cell.tell()
@@ -205,7 +208,7 @@ class Claim:
             return b"late"
         if following is None:
             return b"illegal"
-        if who not in {b"-", holder} and not after and (state != b"waiting" or not again):
+        if who not in {b"*", holder} and not after and (state != b"waiting" or not again):
             return b"not_yours"
         if b"to" in self.held:
             return b"stale" if to else b"full" if after else b"nothing"
@@ -244,7 +247,7 @@ class Claim:
 
     def offered_again(self, state, after, by, who):
         old = self.steps[-1][9] if state == b"waiting" else None
-        only = who != b"-" and old and (after or self.behind(itself=True))
+        only = old and (after or (who != b"*" and self.behind(itself=True)))
         if entry := self.place(who if only else None):
             if old:
                 self.let_go(state, None)
