@@ -668,6 +668,18 @@ def test_who_grabs_a_waiting_lead_gets_it_himself_or_nobody_does(server):
     live(server, story, guide("g", capacity=5), guide("h"))
 
 
+def test_who_was_told_that_it_is_too_late_does_not_get_it_when_the_response_is_read_again(server):
+    async def story(world):
+        await world.put(presence("g", "offline"), lead())
+        assert await world.say("grabbed", guide_id="g", response_id="r") == "full"
+        await world.put(guide("h", 2, capacity=0), presence("g", "online", BEGIN_MS + 1))
+        assert await world.say("grabbed", guide_id="g", response_id="r") == "full"
+        assert world.state().startswith("waiting")
+        assert await world.say("grabbed", guide_id="g", response_id="another") == "applied"
+
+    live(server, story, guide("g"), guide("h", capacity=0))
+
+
 def test_who_has_given_a_lead_back_does_not_get_it_again_but_may_take_it_from_the_pool(server):
     async def story(world):
         await world.put(lead())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -56,6 +56,10 @@ class Past(Protocol):
     def to(self) -> str | None:
         """The cell for which it has left, if it is on its way."""
 
+    @property
+    def told(self) -> Collection[str]:
+        """The responses of which whoever sent them knows what became."""
+
 
 @dataclass(frozen=True, slots=True)
 class Understood:
@@ -80,10 +84,13 @@ def understand(
     """Make requests of responses, by what is known of their leads.
 
     A response that comes before its lead is kept for a while, then refused as ``unknown``; what comes before
-    its lead is projected, or while a reservation is on its way to another cell, is kept until then.
+    its lead is projected, or while a reservation is on its way to another cell, is kept until then. Of what
+    has changed nothing, and whoever sent it knows that, nothing comes when it is read again.
     """
     out = Understood()
     for (response, record), past in zip(responses, pasts, strict=True):
+        if response.response_id in past.told and not _moved(response, steps_of(past)):
+            continue
         known = past.cell is not None and bool(past.steps)
         changing = response.kind == "reservation" and _is_changing(past)
         if past.cell is None or past.asked is None or not known or changing:
@@ -134,12 +141,17 @@ def tried(steps: Sequence[Made]) -> tuple[str, ...]:
     return tuple({step.choice[0] for step in back})
 
 
+def _moved(response: Response, steps: Sequence[Made]) -> bool:
+    """Whether a response has brought one of these steps."""
+    return any(step.cause == f"response|{response.response_id}" for step in steps)
+
+
 def _move(response: Response, steps: Sequence[Made], over: bool, policy: Policy) -> Move:  # noqa: FBT001
     state, rung, goes = steps[-1].state, rung_now(steps), False
     following = TABLE.get(state, {}).get(response.action)  # type: ignore[call-overload] # any state may be stored
     if state == "waiting" and response.action == "expired":
         wider = next_rung(rung, policy)
-        again = any(step.cause == f"response|{response.response_id}" for step in steps)
+        again = _moved(response, steps)
         goes = wider is not None and not over and not again
         rung, over = (wider if goes else None) or rung, over or (wider is None and not again)
     return Move(

@@ -54,7 +54,7 @@ class Past:
     """What Redis knows of a lead: its cell, the newest record with what was asked for, the answers by seq.
 
     ``projected``: the newest seq of which the journey tells; ``to``: the cell for which it has left, if it is
-    on its way.
+    on its way; ``told``: the responses of which whoever sent them knows what became.
     """
 
     cell: str | None
@@ -62,6 +62,7 @@ class Past:
     steps: tuple[str, ...]
     projected: int
     to: str | None
+    told: frozenset[str] = frozenset()
 
 
 class Arbiter:
@@ -292,7 +293,12 @@ class Arbiter:
             to = story.get(b"to")
             seqs = _seqs(journey)
             asked, newest = _asked(journey, seqs), next(iter(seqs), 0)
-            pasts.append(Past(cell, asked, _steps(story), newest, to.decode() if to else None))
+            told = frozenset(
+                name.decode().removeprefix(keys.RESPONSE)
+                for name in journey
+                if name.startswith(keys.RESPONSE.encode())
+            )
+            pasts.append(Past(cell, asked, _steps(story), newest, to.decode() if to else None, told))
         return pasts, await self.now_ms()
 
     async def _follow(self, leads: Sequence[Lead], stories: Sequence[Mapping[bytes, bytes]]) -> None:
