@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from hashlib import sha1
 
@@ -261,8 +262,8 @@ class Lifecycle(RuleBasedStateMachine):
         )
 
 
-def machine(server, examples=80, phases=tuple(Phase), *, derandomize=False, **more):
-    """Run it; ``more`` are attributes of the machine."""
+def machine(server, examples=80, phases=tuple(Phase), *, derandomize="CI" in os.environ, **more):
+    """Run it; ``more`` are attributes of the machine. What fails in CI must fail here as well."""
     steps = settings(
         max_examples=examples,
         stateful_step_count=40,
