@@ -17,7 +17,7 @@ from router.projector import Projector
 from router.rules.lifecycle import ACTIONS, BOOKINGS, OFFERS_AGAIN, TABLE, Limits, moves
 from router.rules.offers import MOMENTS, made
 from router.rules.ownership import Contract, fact_of, follow
-from router.rules.responding import EARLY_MAX_MS, next_rung, rung_now
+from router.rules.responding import EARLY_MAX_MS, Outcome, next_rung, rung_now
 from router.timers import WAITERS_MAX
 from scoring.build import compact
 from scoring.policy import Policy
@@ -678,6 +678,20 @@ def test_who_was_told_that_it_is_too_late_does_not_get_it_when_the_response_is_r
         assert await world.say("grabbed", guide_id="g", response_id="another") == "applied"
 
     live(server, story, guide("g"), guide("h", capacity=0))
+
+
+def test_who_has_a_lead_is_not_told_that_it_is_too_late_by_a_call_that_comes_late(server):
+    """The call that was to tell it the first time was given up, and the response read again."""
+
+    async def story(world):
+        await world.put(lead())
+        late = Outcome(("b", "m", "lead", "l"), "r", changed=False, text=b'{"outcome": "full"}')
+        await world.arbiter.tell_outcomes([late])
+        await world.arbiter.tell_outcomes([late._replace(changed=True, text=b'{"outcome": "applied"}')])
+        await world.arbiter.tell_outcomes([late])
+        assert await world.told("r") == "applied"
+
+    live(server, story, guide("g"))
 
 
 def test_who_has_given_a_lead_back_does_not_get_it_again_but_may_take_it_from_the_pool(server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -59,6 +59,15 @@ class Past(Protocol):
     @property
     def told(self) -> Collection[str]:
         """The responses of which whoever sent them knows what became."""
+
+
+class Outcome(NamedTuple):
+    """What became of a response; ``text``: JSON, its outcome applied, late, illegal, not_yours or full."""
+
+    lead: Whom
+    response_id: str
+    changed: bool
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +206,8 @@ def next_rung(rung: Rung, policy: Policy) -> Rung | None:
     return behind[0] if behind else None
 
 
-def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tuple[Whom, str, bytes]]:
-    """What became of each guide's response, for whoever sent it: lead, response and a JSON text.
-
-    ``outcome`` is applied, late, illegal, not_yours or full.
-    """
+def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[Outcome]:
+    """What became of each guide's response, for whoever sent it."""
     out = []
     for request, answer in zip(requests, answers, strict=True):
         response = request.move.response if request.move is not None else None
@@ -211,5 +217,6 @@ def outcomes(requests: Sequence[Request], answers: Sequence[Answer]) -> list[tup
                 "state": answer.state,
                 "seq": answer.seq,
             }
-            out.append((lead_of(response), response.response_id, orjson.dumps(told)))
+            changed = told["outcome"] == "applied"
+            out.append(Outcome(lead_of(response), response.response_id, changed, orjson.dumps(told)))
     return out

@@ -13,6 +13,7 @@ from router.rules.horizon import REMEMBER_MS
 from router.rules.intake import Request
 from router.rules.offers import Answer, Offer, cell_of_queue
 from router.rules.placing import Home, Proposal, home_of
+from router.rules.responding import Outcome
 from router.rules.restoring import Restored
 from router.state import keys
 from router.state.members import Members
@@ -359,11 +360,16 @@ class Arbiter:
         }
         return [row not in full for row in range(len(wanted))]
 
-    async def tell_outcomes(self, outcomes: Sequence[tuple[Lead, str, bytes]]) -> None:
-        """Note what became of responses, by their ids, where whoever sent them can read it."""
+    async def tell_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of responses, by their ids, where whoever sent them can read it.
+
+        That one changed nothing is noted only where nothing is: such a call may come late, when the response
+        was read again and has changed something.
+        """
         pipeline = self.scripts.redis.pipeline(transaction=False)
-        for lead, response_id, outcome in outcomes:
-            pipeline.hset(keys.journey(*lead), f"{keys.RESPONSE}{response_id}", outcome)
+        for lead, response_id, changed, text in outcomes:
+            note = pipeline.hset if changed else pipeline.hsetnx
+            note(keys.journey(*lead), f"{keys.RESPONSE}{response_id}", text)
         checked(await answered(pipeline.execute(raise_on_error=False)))
 
     async def park(self, responses: Sequence[tuple[str, bytes]], until_ms: int) -> None:

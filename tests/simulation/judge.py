@@ -51,6 +51,7 @@ def problems(broker, server, now_ms, expected):
     if not server.lost:  # what was lost may have been told, or be told by another way
         found += _moves(broker)
         found += _untold(broker, db)
+        found += _told_otherwise(broker, db)
         found += _oversold(broker, db)
     found += [
         f"feeds: a card stands twice in {key}" for key, held in _keys(db, ":feed:").items() if _twice(held)
@@ -193,6 +194,20 @@ def _untold(broker, db):
             who = (event["brand"], event["member_id"], event.get("kind", "lead"), event["lead_id"])
             if db.hget(keys.journey(*who), f"{keys.RESPONSE}{event['response_id']}".encode()) is None:
                 yield f"responses: nobody told of {event['response_id']}"
+
+
+def _told_otherwise(broker, db):
+    """Guides' responses of which it is told that they changed something when they did not, or the reverse."""
+    changed = {
+        (event["brand"], event["member_id"], event["kind"], event["lead_id"], event["cause"]["id"])
+        for event in map(_json, broker.of(ASSIGNMENTS.name))
+        if event["cause"]["kind"] == "response"
+    }
+    for event in map(_json, broker.of(RESPONSES.name)):
+        who = (event["brand"], event["member_id"], event.get("kind", "lead"), event["lead_id"])
+        told = db.hget(keys.journey(*who), f"{keys.RESPONSE}{event['response_id']}".encode())
+        if told and (orjson.loads(told)["outcome"] == "applied") != ((*who, event["response_id"]) in changed):
+            yield f"responses: told otherwise of {event['response_id']}, {told.decode()}"
 
 
 def _json(record):

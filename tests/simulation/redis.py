@@ -259,10 +259,11 @@ class Pipeline:
 
     def hsetnx(self, key, field, value):
         db = self._connection.server.db
+        content = value if isinstance(value, bytes) else value.encode()
 
         def add():
             if db.hget(key, field.encode()) is None:
-                db.hset(key, {field.encode(): value.encode()})
+                db.hset(key, {field.encode(): content})
 
         self._commands.append(add)
 
