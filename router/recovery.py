@@ -85,6 +85,9 @@ class Recovery:
         Returns how many records there were, None when state was lost meanwhile.
         """
         now_ms = await self.arbiter.now_ms()
+        # once, at first: what is not begun here is not whole, and whoever calls takes all cells for whole
+        self.reference.untell()
+        rows = self.reference.refresh(now_ms)
         cells = self.reference.cells
         tokens = await self.arbiter.begin(cells, uuid4().hex)
         since_ms = None if everything else now_ms - self.window_ms
@@ -100,8 +103,6 @@ class Recovery:
         async for records in self.read(ASSIGNMENTS, since_ms):
             await projector.project(records, overrule=everything)
             applied += len(records)
-        self.reference.untell()
-        rows = self.reference.refresh(now_ms)
         await self.arbiter.set_capacities(rows)
         self.reference.told(rows)
         books = await self._apply_books(now_ms)

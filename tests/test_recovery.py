@@ -13,12 +13,17 @@ from router.demo.roster import roster
 from router.demo.worker_process import WorkerProcess
 from router.errors import OutageError, StateLostError
 from router.local import EmbeddedRedis
+from router.recovery import Recovery
+from router.reference import Reference
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
 from tests.parts import RealNode
 from tests.world import World, told
 from topics.catalog import GUIDES, PRESENCE
+from topics.catalog import STORES as STORES_TOPIC
+from topics.codec import encode, key_of
+from topics.stores import Store
 
 STORES = built_in_stores(1)
 #: What a failover may bring, as often as it has lost a write.
@@ -143,6 +148,32 @@ def test_f24_a_replica_takes_over_without_the_last_writes(real_kafka, prefix, tm
         found = excess(world)
         assert found <= lost
         end(world, found)
+
+
+async def test_every_cell_is_whole_after_a_recovery_also_where_a_store_opens_meanwhile():
+    """Its cell would not be marked and taken for whole: the first lead there would begin it all again."""
+    reference = Reference(lambda *_: None)
+
+    def open_store(market):
+        place = {"lat": 31.0, "lon": 121.0, "kind": "full_price", "active": True, "market": market}
+        store = Store(store_id=market, brand="b", version=1, **place)
+        reference.apply(STORES_TOPIC, key_of(STORES_TOPIC, store), encode(store))
+
+    async def read(*_):
+        open_store("new")
+        for nothing in ():
+            yield nothing
+
+    open_store("old")
+    with EmbeddedRedis() as server:
+        scripts = Scripts(server.url)
+        arbiter = Arbiter(scripts)
+        try:
+            await Recovery(arbiter, Guard(), reference, read, "log", lambda: None).run()
+            assert "b/old" in reference.cells
+            assert await arbiter.unmarked(reference.cells) == []
+        finally:
+            await scripts.close()
 
 
 async def test_f24_nothing_is_sent_to_a_server_that_nobody_vouches_for():
