@@ -474,7 +474,9 @@ def test_more_leads_than_a_lua_stack_holds_are_claimed_in_one_call(server):
 
 def test_f25_in_a_cell_that_lost_its_mark_nothing_is_claimed_nor_written(server):
     async def story(arbiter):
-        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        await open_up(arbiter, (CELL, "g", 1, 9))
+        await arbiter.changes([CELL], [""])
+        await arbiter.scripts.redis.hdel(keys.capacity(CELL), keys.MARK)
         held = await dump(arbiter)
         with pytest.raises(StateLostError, match="NOSTATE"):
             await arbiter.claim([offer("waits"), offer("a", ["g"])])
@@ -482,6 +484,22 @@ def test_f25_in_a_cell_that_lost_its_mark_nothing_is_claimed_nor_written(server)
         # a cell of a brand that nobody knows has no mark to lose: the lead waits
         [answer] = await arbiter.claim([offer("waits", marked=False)])
         assert answer.result == "waiting"
+
+    tell(server, story)
+
+
+def test_a_cell_that_has_no_mark_yet_has_lost_nothing_and_is_waited_for(server):
+    """A store opens: its cell is in the ranking a moment before it is marked, which begins no recovery."""
+
+    async def story(arbiter):
+        await arbiter.set_capacities([(CELL, "g", 1, 9)])
+        held = await dump(arbiter)
+        with pytest.raises(OutageError, match="NOTYET") as outage:
+            await arbiter.claim([offer("waits"), offer("a", ["g"])])
+        assert not isinstance(outage.value, StateLostError)
+        assert await dump(arbiter) == held
+        with pytest.raises(StateLostError):  # if it was lost, this tells
+            await arbiter.changes([CELL], [""])
 
     tell(server, story)
 

@@ -34,11 +34,13 @@
 -- illegal, not_yours, full (no room, no slot), nothing, or stale (look again: it has begun, or left for another cell); the answers of this cause begin at that seq, each is
 -- "state attempt at_ms by_ms remind_ms policy start cause record choice", choice being "guide|step|store|rest" or
 -- "queue|tier|arrival_ms|rung", start where the guide's turn began or 0, record the guide's after the step or -.
--- Raises before any write NOSTATE when the cell has lost its mark: Redis has lost its state; and OVERDUE when the caller
--- has given up: it may have asked again and been told "nothing", so nobody would publish what is decided now.
+-- Raises before any write NOSTATE when the cell has lost its mark: Redis has lost its state; NOTYET when it has none that
+-- the caller could have seen: it is new, or `changes` tells soon that it was lost; and OVERDUE when the caller has given up:
+-- it may have asked again and been told "nothing", so nobody would publish what is decided now.
 local open, capacity, waiting, changes, turns, due, records, slots = unpack(KEYS, 1, 8)
 local mark = redis.call('HGET', capacity, '|')
-if ARGV[3] ~= '' and (not mark or ARGV[3] ~= '?' and ARGV[3] ~= mark) then
+if ARGV[3] == '?' and not mark then return redis.error_reply('NOTYET no mark in ' .. capacity) end
+if ARGV[3] ~= '' and ARGV[3] ~= '?' and ARGV[3] ~= mark then
   return redis.error_reply('NOSTATE no such mark in ' .. capacity)
 end
 local now, horizon, order, age_up, half_life, silent_max, pause, owner_ms, store_ms, by_ms =

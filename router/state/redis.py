@@ -77,7 +77,7 @@ _TRANSIENT = (
     TryAgainError,
 )
 #: ... and the first words of those that it has no name for.
-_TRANSIENT_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "OVERDUE ")
+_TRANSIENT_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ", "NOTYET ", "OVERDUE ")
 #: The first word of the scripts' own error that says what has to be done.
 _LOST_WORD = "NOSTATE "
 #: What redis-py raises; its cluster client has a family of its own.

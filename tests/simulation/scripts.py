@@ -72,7 +72,9 @@ ANSWERS = {b"accepted", b"contacted", b"visited", b"won", b"lost", b"declined"}
 def claim(db, keys, args):
     remember_ms, most, marked, rules, *rest = args
     cell = Cell(db, keys[:8], most)
-    if marked and (cell.mark is None or marked not in {b"?", cell.mark}):
+    if marked == b"?" and cell.mark is None:
+        raise ResponseError(f"NOTYET no mark in {cell.capacity}")
+    if marked not in {b"", b"?", cell.mark}:
         raise ResponseError(f"NOSTATE no such mark in {cell.capacity}")
     rules, by_ms = rules.rsplit(b" ", 1)
     if db.now_ms() > int(by_ms):
