@@ -51,10 +51,6 @@ hq = 40
 """
 
 
-#: A caller that never gives up.
-EVER_S = 10**10
-
-
 class Record(NamedTuple):
     topic: str
     partition: int
@@ -87,7 +83,6 @@ class LifecycleWorld:
         self.down = False
         self.reference = Reference(lambda *_: None)
         self.arbiter = Clocked(scripts)
-        scripts.timeout_s = EVER_S  # the server itself has another time than the story
         self.changes = Changes(self.arbiter, self.reference)
         self.outbox = Outbox("", dict.fromkeys((topic.name for topic in TOPICS), 1))
         self.flow = Flow(self.reference, self.arbiter, self, self.outbox)

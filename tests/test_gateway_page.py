@@ -95,8 +95,16 @@ async def test_a_guide_takes_a_lead_that_waits_at_their_store(scene):
         await expect(rows.first).to_contain_text("VIP · 线索 · long")
         await expect(rows.first).to_contain_text("已等 5 分钟")
         await page.get_by_role("button", name="English").click()
+
+        # a card that comes takes no button from under a finger
+        take = rows.last.get_by_role("button", name="Take")
+        await take.focus()
+        await scene.project(made("card"))
+        await expect(page.locator(".card .ids")).to_contain_text("card")
+        await expect(take).to_be_focused()
+
         await rows.first.get_by_role("button", name="Take").click()
-        await expect(page.locator(".card .ids")).to_contain_text("long")
+        await expect(page.locator(".card .ids").filter(has_text="long")).to_be_visible()
         [(_, said)] = scene.heard
         assert (said.action, said.guide_id, said.member_id) == ("grabbed", "g", "m-1")
 

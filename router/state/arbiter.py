@@ -99,11 +99,17 @@ class Arbiter:
         cells: dict[str, list[int]] = {}
         for row, offer in enumerate(offers):
             cells.setdefault(offer.cell, []).append(row)
-        by_ms = await self.now_ms() + round(self.scripts.timeout_s * 1000) if offers else 0
+        patience_ms = round(self.scripts.timeout_s * 1000)
+        clocks = await self._each("clock", (), [Item([keys.capacity(cell)]) for cell in cells])
         answers = await self.scripts.run(
             [
-                _claim_call(cell, [offers[row] for row in rows], self._marks.get(cell, "?"), by_ms)
-                for cell, rows in cells.items()
+                _claim_call(
+                    cell,
+                    [offers[row] for row in rows],
+                    self._marks.get(cell, "?"),
+                    its_ms + patience_ms,
+                )
+                for (cell, rows), its_ms in zip(cells.items(), clocks, strict=True)
             ]
         )
         out: dict[int, Answer] = {}

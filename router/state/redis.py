@@ -40,6 +40,7 @@ SCRIPTS = (
     "brought",
     "changes",
     "claim",
+    "clock",
     "fix_cells",
     "forget",
     "inbox",

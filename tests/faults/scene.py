@@ -152,25 +152,30 @@ class Scene(World):
         assert verified.stdout.endswith("redis: as the log says\n"), verified.stdout[-2000:] + verified.stderr
         return self.check()
 
-    @contextmanager
     def stream(self, *, rate_per_s):
-        """Publish leads of the shop at a steady rate, through any outage of the broker; yields the names."""
-        names, ended = [], threading.Event()
+        """Publish leads of the shop at a steady rate, through any outage of the broker; yields the leads."""
+        return self.sending(LEADS, lambda number: [lead(f"n-{number}")], rate_per_s=rate_per_s)
+
+    @contextmanager
+    def sending(self, topic, events_of, *, rate_per_s):
+        """Publish ``events_of(0)``, ``events_of(1)`` ... at a steady rate; yields what was sent so far."""
+        events, ended = [], threading.Event()
         producer = Producer({**self.client, "enable.idempotence": True})
 
         def produce():
-            begun = time.monotonic()
+            begun, number = time.monotonic(), 0
             while not ended.wait(0.02):
-                while len(names) < (time.monotonic() - begun) * rate_per_s:
-                    event = lead(f"n-{len(names)}")
-                    producer.produce(self.prefix + LEADS.name, encode(event), key_of(LEADS, event))
-                    names.append(event.lead_id)
+                while number < (time.monotonic() - begun) * rate_per_s:
+                    for event in events_of(number):
+                        producer.produce(self.prefix + topic.name, encode(event), key_of(topic, event))
+                        events.append(event)
+                    number += 1
                 producer.poll(0)
 
         thread = threading.Thread(target=produce)
         thread.start()
         try:
-            yield names
+            yield events
         finally:
             ended.set()
             thread.join()

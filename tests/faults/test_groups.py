@@ -144,7 +144,7 @@ def test_f15_a_zombie_wakes_up_30_s_after_it_lost_its_partitions(kind):
         other.start()
         scene.until(lambda: shared(scene, scene.workers), "shared")
         offsets = []
-        with scene.stream(rate_per_s=50) as names:
+        with scene.stream(rate_per_s=50) as sent:
             scene.until(lambda: scene.audit.answered > 100, "routed")
             zombie.pause()  # with a batch in work
             scene.worker = other
@@ -160,7 +160,7 @@ def test_f15_a_zombie_wakes_up_30_s_after_it_lost_its_partitions(kind):
         for before, after in pairwise(offsets):
             assert all(after[tp] >= offset for tp, offset in before.items()), "an offset went back"
         assert zombie.running
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
 
 

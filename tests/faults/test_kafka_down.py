@@ -34,14 +34,14 @@ def configure(scene, topic, **entries):
 def test_f33_the_broker_is_killed_and_stopped_five_times_under_load(kind):
     with kind.own_kafka() as kafka, kind.redis() as redis, kind.scene(redis, kafka) as scene:
         scene.worker.start()
-        with scene.stream(rate_per_s=60) as names:
+        with scene.stream(rate_per_s=60) as sent:
             for end in (kafka.kill, kafka.stop, kafka.kill, kafka.stop, kafka.kill):
-                asked = len(names)
+                asked = len(sent)
                 scene.until(lambda asked=asked: scene.audit.answered > asked, "routed again", within_s=60)
                 end()
                 kafka.start()
         assert scene.worker.running
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
 
 
@@ -57,7 +57,7 @@ def test_f34_too_few_replicas_are_in_sync(kind):
     ):
         configure(scene, ASSIGNMENTS, min_insync_replicas="2")
         scene.worker.start()
-        with scene.stream(rate_per_s=60) as names:
+        with scene.stream(rate_per_s=60) as sent:
             scene.until(lambda: scene.audit.answered > 60 and scene.committed(), "routed")
             second.kill()
             scene.read_for(4)  # until the controller has missed it
@@ -67,8 +67,8 @@ def test_f34_too_few_replicas_are_in_sync(kind):
             assert scene.offset(LEADS) <= answered
             assert scene.worker.running
             second.start()
-            scene.until(lambda: scene.audit.answered > len(names) - 60, "caught up", within_s=60)
-        scene.judge(len(names))
+            scene.until(lambda: scene.audit.answered > len(sent) - 60, "caught up", within_s=60)
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
 
 
@@ -77,9 +77,9 @@ def test_f34_the_broker_says_not_enough_replicas_now_and_then(kind):
     """The same by an error that is planted into every twelfth batch of records."""
     with kind.redis() as redis, kind.scene(redis) as scene:
         scene.worker.start(produce={"seed": 34, "rate": 0.08, "fate": "refused"})
-        with scene.stream(rate_per_s=100) as names:
+        with scene.stream(rate_per_s=100) as sent:
             scene.read_for(4)
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.worker.log.count("NotEnoughReplicas") + scene.worker.log.count("planted") > 5
         assert scene.one_assignment_each()
 
@@ -92,7 +92,7 @@ def test_f35_all_brokers_are_down_for_60_s_under_load(kind):
     """
     with kind.own_kafka() as kafka, kind.redis() as redis, kind.scene(redis, kafka) as scene:
         scene.worker.start()
-        with scene.stream(rate_per_s=60) as names:
+        with scene.stream(rate_per_s=60) as sent:
             scene.until(lambda: scene.audit.answered > 60 and scene.committed(), "routed")
             down, up = down_and_up(kind, kafka)
             down()
@@ -101,8 +101,8 @@ def test_f35_all_brokers_are_down_for_60_s_under_load(kind):
             assert scene.audit.answered <= answered + 120
             assert scene.worker.running
             up()
-            scene.until(lambda: scene.audit.answered > len(names) - 60, "caught up", within_s=60)
-        scene.judge(len(names))
+            scene.until(lambda: scene.audit.answered > len(sent) - 60, "caught up", within_s=60)
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
 
 
@@ -120,9 +120,9 @@ def test_f36_redis_and_kafka_are_down_and_come_back_in_either_order(kind):
     ):
         scene.worker.start()
         down, up = down_and_up(kind, kafka)
-        with scene.stream(rate_per_s=60) as names:
+        with scene.stream(rate_per_s=60) as sent:
             for first, second in ((redis.start, up), (up, redis.start)):
-                asked = len(names)
+                asked = len(sent)
                 scene.until(lambda asked=asked: scene.audit.answered > asked, "routed", within_s=60)
                 redis.stop()
                 down()
@@ -130,10 +130,10 @@ def test_f36_redis_and_kafka_are_down_and_come_back_in_either_order(kind):
                 first()
                 scene.read_for(3)
                 second()
-            asked = len(names)
+            asked = len(sent)
             scene.until(lambda: scene.audit.answered > asked, "routed again", within_s=60)
         assert scene.worker.running
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
 
 
@@ -142,9 +142,9 @@ def test_f37_the_broker_has_the_record_and_the_worker_does_not_hear_of_it(kind):
     """It comes a second time with the same content, and its guide sees one card."""
     with kind.redis() as redis, kind.scene(redis) as scene:
         scene.worker.start(produce={"seed": 37, "rate": 0.08, "fate": "executed"})
-        with scene.stream(rate_per_s=100) as names:
+        with scene.stream(rate_per_s=100) as sent:
             scene.read_for(4)
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
         assert sum(len(records) > 1 for records in scene.answers(BRAND).values()) > 20
         cards = [card for key in scene.redis.scan_iter("lr:*:feed:*") for card in scene.redis.xrange(key)]

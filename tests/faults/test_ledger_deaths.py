@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import orjson
 import pytest
-from confluent_kafka import Producer
 
 from router.rules.money.postings import identity
 from router.state import keys
 from tests.faults.hooks import MONEY_POINTS
 from tests.faults.scene import BRAND, KILLED, now_ms
 from topics.catalog import COMMISSIONS, ORDERS
-from topics.codec import encode, key_of
 from topics.orders import Order
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -70,33 +65,12 @@ def causes_of(events):
     }
 
 
-@contextmanager
-def selling(scene):
-    """Orders and refunds at a steady rate, every tenth twice, whatever becomes of workers; yields them."""
-    events, ended = [], threading.Event()
-    producer = Producer({**scene.client, "enable.idempotence": True})
-
-    def produce():
-        begun, number = time.monotonic(), 0
-        while not ended.wait(0.02):
-            while number < (time.monotonic() - begun) * RATE_PER_S:
-                order = sold(f"n-{number}", member_id=f"m{number % 16}")
-                made = [order, *([given_back(order, "r", 7)] if number % 3 == 0 else [])]
-                made += [given_back(order, "q", 500)] if number % 9 == 0 else []
-                for event in made * (2 if number % 10 == 0 else 1):
-                    producer.produce(scene.prefix + ORDERS.name, encode(event), key_of(ORDERS, event))
-                events.extend(made)
-                number += 1
-            producer.poll(0)
-
-    thread = threading.Thread(target=produce)
-    thread.start()
-    try:
-        yield events
-    finally:
-        ended.set()
-        thread.join()
-    assert producer.flush(90) == 0
+def sales(number):
+    """A sale with its refunds, if it has any; every tenth comes twice."""
+    order = sold(f"n-{number}", member_id=f"m{number % 16}")
+    made = [order, *([given_back(order, "r", 7)] if number % 3 == 0 else [])]
+    made += [given_back(order, "q", 500)] if number % 9 == 0 else []
+    return made * (2 if number % 10 == 0 else 1)
 
 
 def die(scene, point):
@@ -117,7 +91,7 @@ def die(scene, point):
 @pytest.fixture(scope="module")
 def killed(kind):
     with kind.redis() as redis, kind.scene(redis) as scene:
-        with selling(scene) as events:
+        with scene.sending(ORDERS, sales, rate_per_s=RATE_PER_S) as events:
             deaths, deadly = {}, []
             for point in MONEY_POINTS:
                 more, deaths[point] = die(scene, point)

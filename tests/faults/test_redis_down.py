@@ -21,18 +21,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def weather(scene, begin, end, *, lasts_s):
     """Route a steady stream through a time in which Redis takes nothing; the same worker goes on unaided."""
     pid = scene.worker.pid
-    with scene.stream(rate_per_s=60) as names:
+    with scene.stream(rate_per_s=60) as sent:
         scene.until(lambda: scene.audit.answered > 60 and scene.committed(), "routed")
         begin()
-        asked = len(names)
+        asked = len(sent)
         scene.frozen(lasts_s)
-        assert len(names) > asked + 30
+        assert len(sent) > asked + 30
         assert scene.lag() > 0
         assert scene.metrics()["alive",] == 1
         end()
         scene.until(lambda: scene.audit.answered > asked + 60, "routed again")
     assert scene.worker.pid == pid
-    scene.judge(len(names))
+    scene.judge(len(sent))
     assert scene.one_assignment_each()
 
 
@@ -62,7 +62,7 @@ def test_f21_redis_down_for_60_s_under_load(kind):
     with kind.redis(appendonly=True) as redis, kind.scene(redis) as scene:
         scene.worker.start()
         pid = scene.worker.pid
-        with scene.stream(rate_per_s=100) as names:
+        with scene.stream(rate_per_s=100) as sent:
             scene.until(lambda: scene.audit.answered > 400 and scene.committed(), "routed")
             redis.stop()
             scene.frozen(6)
@@ -71,11 +71,11 @@ def test_f21_redis_down_for_60_s_under_load(kind):
             assert scene.lag() > lag + 60 * (lasts_s - 6)
             redis.start()
             back = time.time()
-            scene.until(lambda: scene.audit.answered >= len(names) - 50, "caught up", within_s=45)
+            scene.until(lambda: scene.audit.answered >= len(sent) - 50, "caught up", within_s=45)
             recovered_s = time.time() - back
             scene.read_for(8)
         assert scene.worker.pid == pid
-        scene.judge(len(names))
+        scene.judge(len(sent))
         after_ms = (back + recovered_s + 2) * 1000
         waits_ms = sorted(
             message.timestamp()[1] - event["lead_at_ms"]
@@ -108,9 +108,9 @@ def test_f23_executed_but_timed_out_on_every_type_of_call(kind):
         notes = scene.worker.folder / "notes"
         layer = {"seed": 23, "rate": 0.12}
         scene.worker.start(redis=layer, produce=layer, commit=layer, notes=str(notes))
-        with scene.stream(rate_per_s=100) as names:
+        with scene.stream(rate_per_s=100) as sent:
             scene.read_for(8)
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
         told = [line.split(" ", 2) for line in notes.read_text().splitlines()]
         met = {(client, calls) for client, fate, calls in told if fate == "executed"}
@@ -210,11 +210,11 @@ def test_f30_scripts_are_flushed_under_load(kind):
     """They are loaded again at once, and nothing is answered twice."""
     with kind.redis() as redis, kind.scene(redis) as scene:
         scene.worker.start()
-        with scene.stream(rate_per_s=100) as names:
+        with scene.stream(rate_per_s=100) as sent:
             for _ in range(10):
                 scene.redis.script_flush()
                 scene.read_for(0.25)
-        scene.judge(len(names))
+        scene.judge(len(sent))
         assert scene.one_assignment_each()
         # flushed again between the loading and the call, a call may wait for its next attempt
         outages = [line for line in scene.worker.log.splitlines() if "outage" in line]

@@ -19,8 +19,8 @@ from topics.assignments import FINAL_STATES, LIVE_STATES
 from topics.catalog import ASSIGNMENTS, BINDINGS, DEAD_LETTERS, RESPONSES, STORES, TOUCHES
 from topics.responses import ROUTERS_OWN
 
-#: What a failover may bring, as often as it has lost a write.
-EXCESS = ("double_assigned", "over_capacity")
+#: What a failover may bring, as often as it has lost a write: a place or slot that was free by what is lost.
+EXCESS = ("double_assigned", "over_capacity", "slots_oversold")
 
 
 def problems(broker, server, now_ms, expected):

@@ -683,6 +683,10 @@ def remind(db, keys, args):
     return out
 
 
+def clock(db, keys, _):
+    return [db.now_ms()] * len(keys)
+
+
 def fix_cells(db, keys, args):
     remember_ms, overrule, *cells = args
     out = [db.now_ms()]
@@ -756,6 +760,7 @@ SCRIPTS = {
         brought,
         changes,
         claim,
+        clock,
         fix_cells,
         forget,
         inbox,

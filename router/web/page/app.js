@@ -42,7 +42,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 // Between half and all of a doubling wait: a thousand phones must not come back in the same second.
 const jittered = (tries) => Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** tries) * (0.5 + Math.random() / 2);
 const cards = new Map(); // kind|lead -> { card, element, said, busy }
-let pool = [], poolSaid = "", taking = false;
+let pool = [], poolSaid = "", taking = false, poolShown = "";
 let language = localStorage.getItem("language") || document.documentElement.lang;
 let pausedUntil = Number(sessionStorage.getItem("pausedUntil")); // a page that is loaded again still says why
 let source = null, after = "", tries = 0, stopped = "", attempt = 0;
@@ -245,12 +245,16 @@ function showPool() {
   find("pool").querySelector("h2").textContent = words().pool;
   find("poolSaid").hidden = !poolSaid;
   find("poolSaid").textContent = poolSaid && words()[poolSaid];
-  find("waiting").replaceChildren(...pool.map((lead) => {
+  const texts = pool.map((lead) => [
+    words().tiers[lead.tier], words().kinds[lead.kind] || lead.kind, lead.lead_id,
+    words().waits(Math.max(0, Math.floor((Date.now() - lead.arrival_ms) / 60000))),
+  ].join(" · "));
+  const shown = JSON.stringify([texts, taking]);
+  if (shown === poolShown) return; // a card has come: whoever is about to press a button here keeps it
+  poolShown = shown;
+  find("waiting").replaceChildren(...pool.map((lead, at) => {
     const row = find("row").content.cloneNode(true).firstElementChild, button = row.querySelector("button");
-    const minutes = Math.max(0, Math.floor((Date.now() - lead.arrival_ms) / 60000));
-    row.querySelector("span").textContent = [
-      words().tiers[lead.tier], words().kinds[lead.kind] || lead.kind, lead.lead_id, words().waits(minutes),
-    ].join(" · ");
+    row.querySelector("span").textContent = texts[at];
     button.textContent = words().take;
     button.disabled = taking;
     button.addEventListener("click", () => takeFromPool(lead));
