@@ -76,6 +76,7 @@ class Reference:
         self._laid_out = False
         self._refreshed = 0
         self._maps: dict[str, Map] = {}
+        self._kept: list[str] = []
         self.roster: Roster = build([], [], [], capacity_default=self._default.capacity_default)
 
     def apply(self, topic: Topic, key: bytes | None, value: bytes | None) -> None:
@@ -314,8 +315,16 @@ class Reference:
 
     @property
     def cells(self) -> list[str]:
-        """The cells of all stores, and of each brand the one for leads that no market can be found for."""
-        return list(dict.fromkeys((*self.roster.cells, *(cell_name(b, None) for b in self.roster.brands))))
+        """The cells of all stores, and of each brand the one for leads that no market can be found for.
+
+        And those that are kept: of before the stores were what they are.
+        """
+        of_brands = (cell_name(brand, None) for brand in self.roster.brands)
+        return list(dict.fromkeys((*self.roster.cells, *of_brands, *self._kept)))
+
+    def keep(self, cells: Iterable[str]) -> None:
+        """Look after these cells, too: a store may have left a market, and its leads are still there."""
+        self._kept = sorted({*self._kept, *cells})
 
     def changes(self, cell: str) -> int:
         """Grows with everything by which a lead that waits in a cell may find somebody."""

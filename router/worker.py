@@ -234,9 +234,11 @@ class Worker:
     async def _catch_up(self) -> None:
         if not self.guard.whole:
             self.changes.forget()
+            self.reference.keep(await self.recovery.arbiter.known_cells())
             await self.recovery.run()
             if not self.guard.whole:
                 return  # something was lost on the way: the next turn begins again
+            await self.arbiter.note_cells(self.reference.cells)
             self._marked = set(self.reference.cells)
             self.ledger.opened.update(self.reference.roster.brands)
         rows = self.reference.refresh(await self.arbiter.now_ms())
@@ -246,6 +248,7 @@ class Worker:
             self.metrics.stores.set(self.reference.roster.store_count)
             self.metrics.guides.set(self.reference.roster.guide_count)
         if opened := [cell for cell in self.reference.cells if cell not in self._marked]:
+            await self.arbiter.note_cells(opened)
             # without assignments there is nothing to lose: new cells are whole
             await self.arbiter.mark(opened, await self.arbiter.begin(opened, uuid4().hex))
             self._marked.update(opened)

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from router.demo.country import built_in_stores
 from router.demo.load import Load
@@ -471,6 +472,21 @@ def ages(world):
 
 def lag(world):
     return sum(value for (name, *_), value in world.metrics().items() if name == "consumer_lag_records")
+
+
+def test_the_queue_of_a_market_that_its_store_has_left_is_looked_after_by_who_starts_later(world):
+    """The compacted topic tells the market of now alone, and leads of before are where they were."""
+    opened = (store("left", "s1", market="before"), guide("left", "g", "s1", capacity=0))
+    tell(world, "left", *opened, market="before", g=0)
+    [waiting] = ask(world, lead("left", "waits", occurred_at_ms=now_ms() - 7 * HOUR_MS))
+    assert waiting["state"] == "waiting"
+    moved = replace(store("left", "s1", market="after")[1], version=2)
+    tell(world, "left", (STORES, moved), market="after", g=0)
+    world.worker.stop()
+    world.worker.start()
+    world.until(lambda: max(ages(world), default=0) >= 7 * 3600, "the age of who waits there")
+    world.settle()
+    world.check()
 
 
 def test_the_metrics_are_on_loopback_only(world):

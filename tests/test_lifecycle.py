@@ -694,6 +694,22 @@ def test_who_has_a_lead_is_not_told_that_it_is_too_late_by_a_call_that_comes_lat
     live(server, story, guide("g"))
 
 
+def test_a_lead_of_a_market_that_its_store_has_left_comes_to_its_end_also_after_a_restart(server):
+    """The compacted topic tells the market of now alone: nobody would look after the one of before."""
+
+    async def story(world):
+        await world.put(lead(), lead("waits"))
+        moved = store(version=3, market="new")
+        await world.put(moved)
+        world = await world.restarted(policy(), moved, guide("g"))
+        await world.wait(300)
+        assert world.state().startswith("closed")
+        assert world.state("waits").startswith("closed")
+        assert await world.load("g", "b/old") == 0
+
+    live(server, story, store(version=2, market="old"), guide("g"))
+
+
 def test_who_has_given_a_lead_back_does_not_get_it_again_but_may_take_it_from_the_pool(server):
     async def story(world):
         await world.put(lead())

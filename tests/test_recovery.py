@@ -152,19 +152,15 @@ def test_f24_a_replica_takes_over_without_the_last_writes(real_kafka, prefix, tm
 
 async def test_every_cell_is_whole_after_a_recovery_also_where_a_store_opens_meanwhile():
     """Its cell would not be marked and taken for whole: the first lead there would begin it all again."""
+
     reference = Reference(lambda *_: None)
 
-    def open_store(market):
-        place = {"lat": 31.0, "lon": 121.0, "kind": "full_price", "active": True, "market": market}
-        store = Store(store_id=market, brand="b", version=1, **place)
-        reference.apply(STORES_TOPIC, key_of(STORES_TOPIC, store), encode(store))
-
     async def read(*_):
-        open_store("new")
+        open_store(reference, "new")
         for nothing in ():
             yield nothing
 
-    open_store("old")
+    open_store(reference, "old")
     with EmbeddedRedis() as server:
         scripts = Scripts(server.url)
         arbiter = Arbiter(scripts)
@@ -174,6 +170,12 @@ async def test_every_cell_is_whole_after_a_recovery_also_where_a_store_opens_mea
             assert await arbiter.unmarked(reference.cells) == []
         finally:
             await scripts.close()
+
+
+def open_store(reference, market):
+    where = {"lat": 31.0, "lon": 121.0, "kind": "full_price", "active": True, "market": market}
+    store = Store(store_id=market, brand="b", version=1, **where)
+    reference.apply(STORES_TOPIC, key_of(STORES_TOPIC, store), encode(store))
 
 
 async def test_f24_nothing_is_sent_to_a_server_that_nobody_vouches_for():

@@ -478,6 +478,18 @@ class Arbiter:
             pipeline.hset(keys.identities(log_name), identity, at_ms)
         checked(await answered(pipeline.execute(raise_on_error=False)))
 
+    async def known_cells(self) -> list[str]:
+        """Every cell that was noted since Redis holds anything, also where no store is any more."""
+        held: Any = await answered(self.scripts.redis.hgetall(keys.CELLS))
+        return [cell.decode() for cell in held]
+
+    async def note_cells(self, cells: Sequence[str]) -> None:
+        """Note that leads may be at home in these cells from now on."""
+        pipeline = self.scripts.redis.pipeline(transaction=False)
+        for cell in cells:
+            pipeline.hset(keys.CELLS, cell, "")
+        checked(await answered(pipeline.execute(raise_on_error=False)))
+
     async def _each(self, script: str, head: Sequence[str | bytes | int], items: Sequence[Item]) -> list[Any]:
         """The answer for each item, of a script that gives one for each."""
         out: list[Any] = [None] * len(items)

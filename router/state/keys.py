@@ -222,6 +222,10 @@ def is_of_money(key: str) -> bool:
     )
 
 
+#: Hash, cell -> '': every cell there was, since a market that no store is in any more may still have leads.
+CELLS = "lr:cells"
+
+
 def identities(log_name: str) -> str:
     """Hash, identity of a server -> since when (epoch ms) it holds what the log says."""
     return f"lr:identities:{log_name}"
