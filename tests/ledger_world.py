@@ -19,6 +19,7 @@ from router.state.money import Money
 from router.state.redis import Scripts
 from router.tracking import Tracking
 from tests.lifecycle_world import BEGIN_MS, TOML, TOPIC_OF, LifecycleWorld, guide, policy, store
+from tests.parts import PATIENT_S
 from topics.bindings import Binding
 from topics.catalog import BINDINGS, COMMISSIONS, LEDGER_COMMANDS, ORDERS, TOUCHES
 from topics.codec import encode, key_of
@@ -163,7 +164,7 @@ def book_of(server, story, *events, rules=RULES):
     """Run a story of money in a world with a store, guides g1 to g3 and a manager, on an empty server."""
 
     async def whole():
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         try:
             await scripts.redis.flushall()
             world = LedgerWorld(scripts)

@@ -19,6 +19,7 @@ from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
 from router.timers import Timers
+from tests.parts import PATIENT_S
 from topics.catalog import ASSIGNMENTS, DEAD_LETTERS, LEADS, RESERVATIONS, RESPONSES, TOPICS
 from topics.codec import encode, key_of
 from topics.guides import Guide, Presence
@@ -226,7 +227,7 @@ def live(server, story, *events):
     """Run a story in a world of these events, on an empty server."""
 
     async def whole():
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         try:
             await scripts.redis.flushall()
             world = LifecycleWorld(scripts)

@@ -16,6 +16,7 @@ from router.local import EmbeddedRedis
 from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
+from tests.parts import PATIENT_S
 from topics.assignments import Assignment, Cause
 from topics.codec import encode
 
@@ -41,7 +42,7 @@ def server():
     """A Redis that holds the journey, its records kept in any order, and the outcome of a response."""
 
     async def keep(url):
-        scripts = Scripts(url)
+        scripts = Scripts(url, timeout_s=PATIENT_S)
         try:
             arbiter = Arbiter(scripts)
             for one in reversed(STEPS):

@@ -29,6 +29,7 @@ from router.rules.money.postings import identity
 from router.state.redis import Scripts
 from tests.ledger_world import DAY_MS, LedgerWorld, book_events, line, refund, sale
 from tests.lifecycle_world import BEGIN_MS
+from tests.parts import PATIENT_S
 from tests.test_ledger_crashes import DiedError, mortal
 from topics.bindings import Binding
 from topics.catalog import LEDGER_COMMANDS, ORDERS
@@ -139,7 +140,7 @@ class Money(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.scripts = Scripts(self.server.url)
+        self.scripts = Scripts(self.server.url, timeout_s=PATIENT_S)
         self.sold, self.parked, self.since, self.refused = {}, defaultdict(dict), "", 0
         self.disputed, self.adjusted, self.fate, self.deaths = set(), {}, None, 0
         self.do(self.begin())

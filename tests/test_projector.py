@@ -17,6 +17,7 @@ from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import Scripts
 from scoring.build import build
+from tests.parts import PATIENT_S
 from topics.assignments import LIVE_STATES, Action, Assignment, Cause
 from topics.codec import decode, encode
 from topics.stores import Store
@@ -76,7 +77,7 @@ class Desk:
 
 def tell(server, story):
     async def whole():
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         try:
             await scripts.redis.flushall()
             return await story(Desk(scripts))

@@ -18,7 +18,7 @@ from router.reference import Reference
 from router.state.arbiter import Arbiter
 from router.state.guard import Guard
 from router.state.redis import Scripts
-from tests.parts import RealNode
+from tests.parts import PATIENT_S, RealNode
 from tests.world import World, told
 from topics.catalog import GUIDES, PRESENCE
 from topics.catalog import STORES as STORES_TOPIC
@@ -162,7 +162,7 @@ async def test_every_cell_is_whole_after_a_recovery_also_where_a_store_opens_mea
 
     open_store(reference, "old")
     with EmbeddedRedis() as server:
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         arbiter = Arbiter(scripts)
         try:
             await Recovery(arbiter, Guard(), reference, read, "log", lambda: None).run()

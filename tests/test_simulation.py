@@ -22,6 +22,7 @@ from router.state import keys
 from router.state.arbiter import Arbiter
 from router.state.redis import GATEWAY_SCRIPTS, SCRIPTS, Call, Scripts, checked
 from scoring.policy import Policy
+from tests.parts import PATIENT_S
 from tests.simulation import redis as fake
 from tests.simulation import scripts
 from tests.simulation.faults import EVENTS, KAFKA_FATES, POINTS, REDIS_FATES, Faults
@@ -411,7 +412,7 @@ def told(ask, *args):
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_fake_scripts_do_what_the_real_ones_do(valkey, seed):
-    real = Scripts(valkey.url)
+    real = Scripts(valkey.url, timeout_s=PATIENT_S)
     await real.redis.flushall()
     _, server, _ = fake_redis()
     cases = Cases(seed, server.db)
@@ -439,7 +440,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
     wait = Call("claim", [*names, key], (*head, "", about, "lead|l1", "", "", ""))
     leave = Call("leave", [*names, key], (1_070, 500, *lead, "b/x", 0, ""))
     drain = (about, "response|t1", "0 * waiting>+:w", "", "")
-    real, (_, server, _) = Scripts(valkey.url), fake_redis()
+    real, (_, server, _) = Scripts(valkey.url, timeout_s=PATIENT_S), fake_redis()
     await real.redis.flushall()
     for call, expected in (
         (wait, b"waiting"),
@@ -457,7 +458,7 @@ async def test_the_cell_that_a_lead_left_does_nothing_more_with_it(valkey):
 
 async def test_a_lead_that_is_merged_does_not_take_the_place_of_its_target(valkey):
     """The seeds cannot tell: it is closed at once, and who asks next becomes a lead of their own."""
-    real, (_, server, _) = Scripts(valkey.url), fake_redis()
+    real, (_, server, _) = Scripts(valkey.url, timeout_s=PATIENT_S), fake_redis()
     await real.redis.flushall()
     for lead, target in (("l1", b""), ("l2", b"lead|l1"), ("l3", b"lead|l1"), ("l1", b"")):
         call = Call("meet", [keys.needs("b", "m1")], (600_000, "suits", f"lead|{lead}", 10**6, ""))
@@ -475,7 +476,7 @@ def test_every_script_has_its_fake_and_its_cases():
 
 
 async def test_what_the_arbiter_reads_directly_is_the_same(valkey):
-    real = Scripts(valkey.url)
+    real = Scripts(valkey.url, timeout_s=PATIENT_S)
     await real.redis.flushall()
     loop, server, copied = fake_redis()
     cases = Cases(0, server.db)

@@ -33,7 +33,7 @@ from router.state.redis import Call, Scripts
 from scoring.fairness import LEAD, claimed
 from scoring.layout import cell_name
 from scoring.policy import Policy
-from tests.parts import MissingPartError, RealCluster, RealRedis
+from tests.parts import PATIENT_S, MissingPartError, RealCluster, RealRedis
 from topics.assignments import FINAL_STATES, LIVE_STATES
 from topics.responses import GuideAction
 
@@ -67,7 +67,7 @@ def own_server(request):
         yield redis
 
 
-def tell(server, story, *, flush=True, timeout_s=1.0):
+def tell(server, story, *, flush=True, timeout_s=PATIENT_S):
     """Run a story with an arbiter of its own, and return what it returns."""
 
     async def whole():
@@ -469,7 +469,7 @@ def test_more_leads_than_a_lua_stack_holds_are_claimed_in_one_call(server):
         assert await arbiter.loads([CELL]) == {CELL: {"g": 4000}}
         assert await arbiter.scripts.redis.zcard(keys.waiting(CELL)) == 4000
 
-    tell(server, story, timeout_s=5)
+    tell(server, story)
 
 
 def test_f25_in_a_cell_that_lost_its_mark_nothing_is_claimed_nor_written(server):

@@ -34,6 +34,7 @@ from tests.lifecycle_world import (
     presence,
     store,
 )
+from tests.parts import PATIENT_S
 from topics.catalog import ASSIGNMENTS
 from topics.responses import Response
 
@@ -61,7 +62,7 @@ class Lifecycle(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.scripts = Scripts(self.server.url)
+        self.scripts = Scripts(self.server.url, timeout_s=PATIENT_S)
         if self.mutant is not None:
             text = self.scripts._text["claim"]
             before, after = (part.encode() for part in self.mutant)

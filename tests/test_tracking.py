@@ -12,6 +12,7 @@ from router.local import EmbeddedRedis
 from router.state.members import Members
 from router.state.redis import Scripts
 from router.tracking import TRIES_MAX, Tracking
+from tests.parts import PATIENT_S
 from topics.bindings import Binding
 from topics.codec import encode
 from topics.touches import Touch
@@ -43,7 +44,7 @@ def binding(number, kind, guide_id=None, member_id="m", day=None):
 
 def track(server, story):
     async def whole():
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         try:
             await scripts.redis.flushall()
             return await story(Tracking(Members(scripts)))

@@ -15,6 +15,7 @@ from router.state.members import Members
 from router.state.redis import Scripts
 from router.windows import Windows
 from scoring.policy import Policy
+from tests.parts import PATIENT_S
 from topics.catalog import GUIDES, LEADS, MEMBERS, POLICIES, STORES
 from topics.codec import decode, encode, key_of, partition_of
 from topics.guides import Guide
@@ -60,7 +61,7 @@ def remind(server, story, *events, owners=("m",), touches=()):
     """Run a story with the windows of a brand whose members of g have these touches."""
 
     async def whole():
-        scripts = Scripts(server.url)
+        scripts = Scripts(server.url, timeout_s=PATIENT_S)
         try:
             await scripts.redis.flushall()
             members = Members(scripts)
