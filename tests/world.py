@@ -65,14 +65,15 @@ class World:
         self.records = defaultdict(list)
         self._logged, self._logged_to = defaultdict(dict), 0
         counts = asyncio.run(ensure_topics(kafka_url, prefix, PARTITIONS))
-        # The embedded broker does not wake a reader that waits: short waits there.
         self.client = client = {"bootstrap.servers": kafka_url.removeprefix("kafka://"), "log_level": 0}
         # what commits nothing waits for no coordinator when it closes, which may be gone
         reads = {**client, "enable.auto.commit": False}
         self._group = Consumer({**reads, "group.id": prefix})
         # what is published together arrives together, however slow the machine: a flush does not wait for it
         self._producer = Producer({**client, "linger.ms": 500})
-        self._reader = Consumer({**reads, "group.id": f"{prefix}reader", "fetch.wait.max.ms": 20})
+        self._reader = Consumer(
+            {**reads, "group.id": f"{prefix}reader", "fetch.wait.max.ms": self._patience_ms()}
+        )
         names = {prefix + name for name in (*AUDITED, DECISIONS.name, RESPONSES.name)}
         self._reader.assign([TopicPartition(name, part, 0) for name in names for part in range(counts[name])])
 
@@ -84,6 +85,10 @@ class World:
         self._reader.close()
         self._group.close()
         self.redis.close()
+
+    def _patience_ms(self):
+        """How long the broker may hold a fetch open: the embedded one does not wake a reader that waits."""
+        return 20 if self._group.list_topics(timeout=30).cluster_id.startswith("mockCluster") else 500
 
     # -- in
 
