@@ -11,8 +11,6 @@ from aiokafka.structs import ConsumerRecord
 
 #: How long one poll may wait on the broker. A real broker answers at once when there is something.
 POLL_MS = 20
-#: The same once everything is read: what changes becomes columns no more than a few times a second.
-FOLLOW_MS = 100
 
 
 class Feed:
@@ -65,7 +63,6 @@ class Feed:
                     self.caught_up.set()
                     if not follow:
                         return
-                    consumer._fetcher._fetch_max_wait_ms = FOLLOW_MS  # noqa: SLF001 - aiokafka fixes it at the start
                 polled = await consumer.getmany(timeout_ms=200)
                 for batch in polled.values():
                     yield batch

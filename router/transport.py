@@ -391,8 +391,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Fau
     FETCH_WAIT_MS: ClassVar[int] = 20
     """How long the broker holds a fetch open that found nothing. The embedded one holds it even when records
     arrive; a real one answers at once, but a partition that was busy waits for the next fetch."""
-    IDLE_WAIT_MS: ClassVar[int] = 200
-    """The same on a real broker after a call that brought nothing: then no partition is busy."""
 
     def _create_worker_consumer(self, transport: Transport) -> driver.aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -407,10 +405,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] # Fau
     ) -> tuple[Any, Mapping[TP, list[ConsumerRecord]]]:
         # The assignment tells records of before a rebalance from those of after it.
         records = await super()._fetch_records(consumer, *args, **kwargs)
-        # Told before the next fetch is sent. A call under pressure is too short to say that nothing comes.
-        idle = not records and kwargs["timeout"] >= FETCH_TIMEOUT_S
-        real = consumer._client.cluster.controller is not None  # noqa: SLF001 - the embedded one has none
-        consumer._fetcher._fetch_max_wait_ms = self.IDLE_WAIT_MS if idle and real else self.FETCH_WAIT_MS  # noqa: SLF001 - fixed at the start
         return consumer._subscription.subscription.assignment, records  # noqa: SLF001 - not public
 
     async def check_group(self) -> None:

@@ -9,13 +9,11 @@ import threading
 import time
 import uuid
 from collections import defaultdict, deque
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from confluent_kafka import Consumer, Producer, TopicPartition
 from faust.types import TP
 from hypothesis import given
@@ -23,7 +21,6 @@ from hypothesis import strategies as st
 
 from router import transport
 from router.errors import ConfigError
-from router.local import EmbeddedKafka
 from tests.parts import RealKafka, create_topics
 
 TP0 = TP("leads", 0)
@@ -251,50 +248,6 @@ async def test_f14_a_full_buffer_that_meets_a_rebalance_ends_nothing(app, stream
     batch = await anext(stream.batches(10**6, 0))
     assert offsets(batch) == list(range(len(many)))
     assert not consumer._buffered_partitions
-
-
-PRESSURE_S, QUIET_S = transport.PRESSURE_POLL_S, transport.FETCH_TIMEOUT_S
-HOLD_MS, IDLE_MS = transport.ConsumerThread.FETCH_WAIT_MS, transport.ConsumerThread.IDLE_WAIT_MS
-
-
-@pytest.mark.parametrize(
-    ("controller", "count", "timeout_s", "expected_ms"),
-    [
-        ("a broker", 0, QUIET_S, IDLE_MS),
-        ("a broker", 1, QUIET_S, HOLD_MS),
-        ("a broker", 0, PRESSURE_S, HOLD_MS),  # what waits for room must not wait for a fetch as well
-        (None, 0, QUIET_S, HOLD_MS),  # the embedded broker, which wakes nobody
-    ],
-)
-async def test_a_fetch_is_held_open_for_long_only_when_a_real_broker_brings_nothing(
-    app, controller, count, timeout_s, expected_ms
-):
-    async def fetched_records(*_, **__):
-        return {TP0: [record(0)]} if count else {}
-
-    fetcher = SimpleNamespace(_closed=False, _fetch_max_wait_ms=0, fetched_records=fetched_records)
-    fetcher._subscriptions = SimpleNamespace(fetch_context=nullcontext)
-    consumer = SimpleNamespace(_closed=False, _fetcher=fetcher)
-    consumer._client = SimpleNamespace(cluster=SimpleNamespace(controller=controller))
-    consumer._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment="now"))
-    assignment, records = await app.consumer._thread._fetch_records(consumer, {TP0}, timeout=timeout_s)
-    assert (assignment, len(records)) == ("now", count)
-    assert fetcher._fetch_max_wait_ms == expected_ms
-
-
-@pytest.mark.parametrize("kind", [EmbeddedKafka, pytest.param(RealKafka, marks=pytest.mark.real)])
-async def test_only_a_real_broker_names_a_controller(request, kind):
-    """By that a worker tells who may hold its fetches open."""
-    name = "embedded_kafka" if kind is EmbeddedKafka else "real_kafka"
-    if (kafka := request.getfixturevalue(name)) is None:
-        pytest.skip("no real broker")
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.url.removeprefix("kafka://"))
-    await consumer.start()
-    try:
-        await consumer._client.force_metadata_update()
-        assert (consumer._client.cluster.controller is not None) == (kind is RealKafka)
-    finally:
-        await consumer.stop()
 
 
 async def test_records_fetched_while_the_flow_stands_still_are_delivered_when_it_resumes(app, stream):
