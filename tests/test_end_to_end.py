@@ -474,22 +474,6 @@ def lag(world):
     return sum(value for (name, *_), value in world.metrics().items() if name == "consumer_lag_records")
 
 
-def test_the_queue_of_a_market_that_its_store_has_left_is_looked_after_by_who_starts_later(world):
-    """The compacted topic tells the market of now alone, and leads of before are where they were."""
-    opened = (store("left", "s1", market="before"), guide("left", "g", "s1", capacity=0))
-    tell(world, "left", *opened, market="before", g=0)
-    [waiting] = ask(world, lead("left", "waits"))
-    assert waiting["state"] == "waiting"
-    moved = replace(store("left", "s1", market="after")[1], version=2)
-    tell(world, "left", (STORES, moved), market="after", g=0)
-    world.worker.stop()
-    world.worker.start()
-    told = ("oldest_waiting_seconds", "left", waiting["queue"])
-    world.until(lambda: told in world.metrics(), "the age of who waits there")
-    world.settle()
-    world.check()
-
-
 def test_the_metrics_are_on_loopback_only(world):
     """Another address of the same machine finds nobody on the port."""
     with closing(socket.create_connection(("127.0.0.1", world.worker.port), 5)):
@@ -562,6 +546,24 @@ def track():
         about = {"member_id": "t-m", "brand": "t", "occurred_at_ms": now_ms() + number}
         way = "out" if number % 2 else None
         yield Touch(touch_id=f"t{number}", kind="chat", guide_id="g", direction=way, **about)
+
+
+def test_the_queue_of_a_market_that_its_store_has_left_is_looked_after_by_who_starts_later(troubled):
+    """The compacted topic tells the market of now alone, and leads of before are where they were."""
+    world = troubled
+    world.worker.start()
+    opened = (store("left", "s1", market="before"), guide("left", "g", "s1", capacity=0))
+    tell(world, "left", *opened, market="before", g=0)
+    [waiting] = ask(world, lead("left", "waits"))
+    assert waiting["state"] == "waiting"
+    moved = replace(store("left", "s1", market="after")[1], version=2)
+    tell(world, "left", (STORES, moved), market="after", g=0)
+    world.worker.stop()
+    world.worker.start()
+    told = ("oldest_waiting_seconds", "left", waiting["queue"])
+    world.until(lambda: told in world.metrics(), "the age of who waits there")
+    world.settle()
+    world.check()
 
 
 def test_f25_an_empty_redis_is_rebuilt_from_the_log(troubled):
