@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -297,6 +297,20 @@ async def test_a_quiet_stream_has_a_heartbeat(scene, monkeypatch):
     async with scene.stream() as stream:
         await stream.next()
         assert await stream.response.content.readuntil(b"\n\n") == b": .\n\n"
+
+
+async def test_f57_what_does_not_end_when_the_gateway_stops_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr(gateway, "_STOP_S", 0.01)
+
+    async def stubborn():
+        for _ in range(3):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await gateway._ended([task])
+    assert task.done()
 
 
 async def test_f59_a_reader_who_does_not_read_is_hung_up_on(scene, monkeypatch):

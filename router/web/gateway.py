@@ -6,7 +6,7 @@ import asyncio
 import logging
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -90,10 +90,20 @@ async def serve(
             started(outside, inside)
             await stop.wait()
             tail.end("restart")
-            for task in background:
-                task.cancel()
+            await _ended(background)
     finally:
         await scripts.close()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: what they wait for may swallow it, or hang while it is closed."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_STOP_S)
+        for task in pending:
+            log.warning("%s goes on: cancelled once more", task.get_coro())
 
 
 def run(settings: Settings, kafka_url: str, redis_url: str, started: Callable[[str, str], None]) -> None:
