@@ -36,12 +36,12 @@ def leave(view: View) -> Bools:
 
 
 def shifts(view: View) -> Bools:
-    """The guide is on shift then; who has no shifts always is."""
+    """The guide is on shift at ``at_ms``: now, or at a visit; who has no shifts always is."""
     return view.roster.on_shift(view.at_ms, view.guide)
 
 
 def hours(view: View) -> Bools:
-    """The store is open then, by its hours and closed days; without hours it always is."""
+    """The store is open at ``at_ms``, by its hours and closed days; without hours it always is."""
     return view.roster.open_stores(view.at_ms, view.store)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -67,17 +67,8 @@ class Taken:
     timestamp: int
 
 
-class _Nowhere(NamedTuple):
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    timestamp: int = 0
-
-
 #: Stands for the record of an event that was not read from anywhere.
-NOWHERE: Record = _Nowhere()  # type: ignore[assignment] # never written to
+NOWHERE: Record = Taken("", 0, 0, None, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
